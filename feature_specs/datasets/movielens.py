@@ -1,0 +1,63 @@
+"""MovieLens (GroupLens). Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 2015.
+
+MovieLens-100k: 100,000 ratings by 943 users of 1,682 movies. The copy read here is inside the wheel of RecBole 1.2.1, tab-separated
+with typed headers; one year in it is broken ("V") and one movie has none ("unkonwn"): missing values, not rejected rows.
+"""
+
+from feature_specs.features import (
+    CategoricalFeature,
+    Hour,
+    Identity,
+    MultiValuedFeature,
+    NumericFeature,
+    Prefix,
+    SequenceFeature,
+    Vocabulary,
+    Weekday,
+)
+from feature_specs.sources import Join, PypiWheel, Source, TextTable
+from feature_specs.spec import FeatureSpec, Keys, Label, RandomSplit
+
+_FOLDER = "recbole/dataset_example/ml-100k"
+
+
+def _table(name: str, *columns: str) -> TextTable:
+    return TextTable(files=name, delimiter="\t", columns=columns, quoting=False)
+
+
+SPECS = (
+    FeatureSpec(
+        name="movielens_100k",
+        features=(
+            CategoricalFeature(name="user_id", encoding=Vocabulary()),
+            CategoricalFeature(name="item_id", encoding=Vocabulary()),
+            NumericFeature(name="age"),
+            CategoricalFeature(name="gender", encoding=Vocabulary()),
+            CategoricalFeature(name="occupation", encoding=Vocabulary()),
+            CategoricalFeature(name="zip_prefix", column="zip_code", derive=Prefix(length=3), encoding=Vocabulary()),
+            CategoricalFeature(name="release_year", dtype="int64", encoding=Vocabulary(), on_invalid="missing"),
+            MultiValuedFeature(name="genres", column="class", delimiter=" ", encoding=Vocabulary()),
+            SequenceFeature(name="history", history_of="item_id", table="item_id", max_length=50),
+            CategoricalFeature(name="hour", column="timestamp", dtype="int64", derive=Hour(), encoding=Identity(num_buckets=24)),
+            CategoricalFeature(name="weekday", column="timestamp", dtype="int64", derive=Weekday(), encoding=Identity(num_buckets=7)),
+        ),
+        label=Label(column="rating", threshold=4),
+        keys=Keys(user="user_id", item="item_id", time="timestamp"),
+        split=RandomSplit(fractions=(0.8, 0.1, 0.1), by=("user_id", "item_id", "timestamp")),
+        source=Source(
+            rows=_table("ml-100k.inter", "user_id", "item_id", "rating", "timestamp"),
+            joins=(
+                Join(table=_table("ml-100k.user", "user_id", "age", "gender", "occupation", "zip_code"), key="user_id"),
+                Join(table=_table("ml-100k.item", "item_id", "movie_title", "release_year", "class"), key="item_id"),
+            ),
+            fetch=PypiWheel(
+                package="recbole",
+                version="1.2.1",
+                sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+                members=(f"{_FOLDER}/ml-100k.inter", f"{_FOLDER}/ml-100k.user", f"{_FOLDER}/ml-100k.item"),
+            ),
+            homepage="https://grouplens.org/datasets/movielens/100k/",
+            licence="Research use; no redistribution without permission (see the data set's README).",
+        ),
+    ),
+)

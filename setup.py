@@ -1,0 +1,40 @@
+"""Declares the package; Beam's `--setup_file` takes this file too."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="colonnade",
+    version="0.1.0",
+    description="One declared spec from raw logs to a verified, served ranking or matching model on TensorFlow.",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["feature_specs*", "preprocessing*", "trainer*", "serving*"]),
+    package_data={"trainer.recipes": ["*.yaml"]},
+    install_requires=[
+        "apache-beam>=2.77,<2.78",
+        "keras>=3.15,<3.16",
+        "matplotlib>=3.10",
+        "numpy>=2.0",
+        "pandas>=2.2",
+        "pyarrow>=18",
+        "pydantic>=2.10",
+        "PyYAML>=6.0",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-transform>=1.21,<1.22",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis",
+            "mypy",
+            "pandas-stubs",
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "scikit-learn",
+            "tf_keras>=2.21,<2.22",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
+    },
+)
