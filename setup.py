@@ -19,6 +19,7 @@ setup(
         "pyarrow>=18",
         "pydantic>=2.10",
         "PyYAML>=6.0",
+        "tensorboard>=2.19",
         "tensorflow>=2.21,<2.22",
         "tensorflow-transform>=1.21,<1.22",
         "tqdm>=4.66",

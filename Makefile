@@ -1,0 +1,30 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+
+.PHONY: setup demo test test-slow lint clean
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock setup.py
+	@test -n "$(PYTHON)" || { echo "error: no python3.11 found. Install Python 3.11 or name one: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "Installing the pinned environment into .venv (about 3 minutes, once) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: .venv/.installed  ## Fetch MovieLens-100k, preprocess, train NFM, evaluate, export, verify.
+	@$(PY) -m trainer.task --model nfm
+
+test: .venv/.installed
+	@$(PY) -m pytest
+
+test-slow: .venv/.installed  ## The tests marked slow alone.
+	@$(PY) -m pytest -m slow
+
+lint: .venv/.installed
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

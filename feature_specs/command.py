@@ -1,0 +1,61 @@
+"""What all command-line programs share: strict flags with a hint, and one clear line for a user's mistake."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from feature_specs.errors import ColonnadeError, did_you_mean
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An ArgumentParser without abbreviations, whose errors are one line; an unknown flag is answered with the nearest known one."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def parse_all(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Returns the parsed flags; whatever is left over is an error."""
+        parsed, unknown = self.parse_known_args(arguments)
+        if unknown:
+            self.refuse(unknown[0])
+        return parsed
+
+    def refuse(self, flag: str, others: Iterable[str] = ()) -> NoReturn:
+        """Exits with an error for the unknown `flag`, naming the nearest of this parser's flags and `others`."""
+        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        self.error(f"unknown argument {flag!r}.{did_you_mean(flag.split('=')[0], [*known, *others])} See --help.")
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and exits with status 2."""
+        self.exit(2, f"error: {message}\n")
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the lines that its C++ side prints about the machine, which no log level silences."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Runs a program: a ColonnadeError becomes one line and status 1, an interrupt status 130."""
+    try:
+        sys.exit(main())
+    except ColonnadeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: start the same command again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,106 @@
+"""The data directory: what the preprocessing job leaves and everything after it reads. No TensorFlow, no Beam."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from feature_specs import ColonnadeError, FeatureSpec
+from feature_specs.datasets import all_datasets
+
+SUCCESS = "_SUCCESS"
+
+
+def default_data_dir(spec: FeatureSpec) -> Path:
+    """Returns where the data of `spec` is kept unless the user says otherwise."""
+    return Path("data") / spec.name
+
+
+def rebuild_command(path: Path, spec: FeatureSpec | None) -> str:
+    """Returns the command line that makes the data directory `path`."""
+    if spec is None:
+        source = "(--dataset NAME | --spec FILE.yaml)"
+    else:
+        source = f"--dataset {spec.name}" if all_datasets().get(spec.name) == spec else "--spec FILE.yaml"
+    return f"python -m preprocessing.task {source} --output {path}"
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """A finished data directory.
+
+    Attributes:
+        path: The directory.
+        spec: The spec that it was made with.
+        statistics: `statistics.json`: rows, splits, tables, label and features.
+        success: `_SUCCESS`: fingerprint, spec, splits, shards (bytes by file) and inputs.
+    """
+
+    path: Path
+    spec: FeatureSpec
+    statistics: Mapping[str, Any]
+    success: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path, expected: FeatureSpec | None = None) -> DataDirectory:
+        """Checks and opens a data directory.
+
+        Args:
+            path: The directory.
+            expected: The spec that it has to be made with; any where not given.
+
+        Raises:
+            ColonnadeError: It is missing, unfinished, damaged or made with another spec; the message names the command that mends it.
+        """
+        path = Path(path)
+        command = rebuild_command(path, expected)
+        if not (path / SUCCESS).is_file():
+            what = "is unfinished: it has no _SUCCESS file" if path.is_dir() and any(path.iterdir()) else "does not exist"
+            raise ColonnadeError(f"Data directory {str(path)!r} {what}. Make it with `{command}`.")
+        try:
+            success = json.loads((path / SUCCESS).read_text(encoding="utf-8"))
+            statistics = json.loads((path / "statistics.json").read_text(encoding="utf-8"))
+            spec = FeatureSpec.from_json((path / "spec.json").read_text(encoding="utf-8"), str(path / "spec.json"))
+            found, shards = success["fingerprint"], success["shards"].items()
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise ColonnadeError(f"Data directory {str(path)!r} is damaged ({error}). {_remake(path, command)}") from error
+        if expected is not None and found != expected.fingerprint:
+            raise ColonnadeError(
+                f"Data directory {str(path)!r} was built for another spec: {success.get('spec')!r} with fingerprint {found[:12]}, expected "
+                f"{expected.name!r} with {expected.fingerprint[:12]}. Use another directory, or rebuild this one: rm -r {path} && {command}"
+            )
+        for name, size in shards:
+            shard = path / name
+            if not shard.is_file():
+                raise ColonnadeError(f"Shard {str(shard)!r} is missing. {_remake(path, command)}")
+            if shard.stat().st_size != size:
+                raise ColonnadeError(
+                    f"Shard {str(shard)!r} has {shard.stat().st_size:,} bytes, expected {size:,}: it is truncated or changed. "
+                    f"{_remake(path, command)}"
+                )
+        return cls(path, spec, statistics, success)
+
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """Rows of each embedding table, padding and OOV buckets included."""
+        return dict(self.statistics["tables"])
+
+    @property
+    def transform_fn(self) -> Path:
+        """The SavedModel that turns raw examples into transformed ones."""
+        return self.path / "transform_fn"
+
+    def shards(self, split: str) -> list[Path]:
+        """Returns the Parquet files of "train", "valid" or "test", in order."""
+        return [self.path / name for name in sorted(self.success["shards"]) if name.startswith(f"{split}-")]
+
+    def num_rows(self, split: str) -> int:
+        """Returns the number of rows of a split."""
+        return int(self.success["splits"][split])
+
+
+def _remake(path: Path, command: str) -> str:
+    return f"Rebuild it: rm -r {path} && {command}"

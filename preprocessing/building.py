@@ -1,0 +1,83 @@
+"""How a data directory comes into being: locked, in a hidden folder inside, made visible at the end, `_SUCCESS` last."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from feature_specs import ColonnadeError
+from preprocessing.artifacts import SUCCESS
+
+STAGING = ".building"
+_OURS = (
+    STAGING,
+    "spec.json",
+    "transform_fn",
+    "statistics.json",
+    "sample.parquet",
+    "train-*.parquet",
+    "valid-*.parquet",
+    "test-*.parquet",
+    "rejected-*.jsonl",
+)
+
+
+@contextmanager
+def claimed(output: Path) -> Iterator[Path]:
+    """Locks `output` for one build and yields an empty staging folder inside, which is gone afterwards.
+
+    What an interrupted build left behind is removed first. The lock ends with the process, however that ends.
+
+    Raises:
+        ColonnadeError: Another process builds there, or the folder holds files that no build of ours made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(output, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ColonnadeError(f"Cannot write the data directory {str(output)!r}: {error.strerror}. Choose another --output.") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ColonnadeError(f"Another process is building {str(output)!r}. Wait for it, or choose another --output.") from error
+        yield _clean_staging(output)
+    finally:
+        shutil.rmtree(output / STAGING, ignore_errors=True)
+        os.close(descriptor)
+        if output.is_dir() and not any(output.iterdir()):
+            output.rmdir()
+
+
+def _clean_staging(output: Path) -> Path:
+    foreign = [name for name in sorted(os.listdir(output)) if name != SUCCESS and not any(fnmatchcase(name, ours) for ours in _OURS)]
+    if foreign:
+        raise ColonnadeError(
+            f"{str(output)!r} is no data directory: it holds {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}. Choose another --output."
+        )
+    if not (output / SUCCESS).exists():
+        for entry in output.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    staging = output / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+    except OSError as error:
+        raise ColonnadeError(f"Cannot write the data directory {str(output)!r}: {error.strerror}. Choose another --output.") from error
+    return staging
+
+
+def publish(finished: Path, output: Path, success: Mapping[str, Any]) -> None:
+    """Moves the files of `finished` into `output` and then writes `_SUCCESS`."""
+    for entry in sorted(finished.iterdir()):
+        os.replace(entry, output / entry.name)
+    written = finished / SUCCESS
+    written.write_text(json.dumps(success, indent=2) + "\n", encoding="utf-8")
+    os.replace(written, output / SUCCESS)

@@ -1,0 +1,41 @@
+"""What the user sees while the job works.
+
+Stages that run in this process report their rows here; in workers of their own process `advance` does nothing and only the names of the
+stages are shown.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+_lock = threading.Lock()
+_bar: tqdm | None = None
+
+
+@contextmanager
+def stage(name: str, total: int | None = None, show: bool = True) -> Iterator[None]:
+    """Shows a bar of rows on a terminal; elsewhere one line when the stage has ended."""
+    global _bar
+    started = time.monotonic()
+    terminal = sys.stderr.isatty()
+    with tqdm(total=total, desc=f"{name:<12}", unit=" rows", unit_scale=True, leave=True, disable=not (show and terminal)) as bar:
+        _bar = bar
+        try:
+            yield
+        finally:
+            _bar = None
+    if show and not terminal:
+        print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr)
+
+
+def advance(rows: int) -> None:
+    """Reports that `rows` more rows are done in the current stage."""
+    with _lock:
+        if _bar is not None:
+            _bar.update(rows)

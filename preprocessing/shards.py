@@ -1,0 +1,106 @@
+"""The third Beam stage: raw examples through the transform graph into Parquet, and statistics of both."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
+
+from feature_specs import FeatureSpec
+from preprocessing import progress
+from preprocessing.examples import SPLITS
+from preprocessing.graph import TransformGraph, load_transform
+from preprocessing.staging import BATCH_ROWS, collect, read_batches
+from preprocessing.statistics import measure, merge
+from preprocessing.tensors import to_arrow, to_tensors
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class TransformPlan:
+    """What a worker has to know.
+
+    Attributes:
+        spec: The data set.
+        transform_fn: Where the transform graph is.
+        folder: Where Parquet files go.
+        staging: Where `written.json` goes.
+        num_shards: Of how many shards a file is part.
+        first_oov: First id outside the vocabulary, by table.
+    """
+
+    spec: FeatureSpec
+    transform_fn: str
+    folder: str
+    staging: str
+    num_shards: int
+    first_oov: Mapping[str, int]
+
+
+def transform(pipeline: beam.Pipeline, plan: TransformPlan, shards: list[dict[str, Any]]) -> None:
+    """Adds the stage to `pipeline`; it writes `<split>-<shard>-of-<n>.parquet` and `staging/written.json`."""
+    written = pipeline | beam.Create(shards) | beam.Reshuffle() | "TransformShard" >> beam.FlatMap(_transform_shard, plan)
+    collect(written, f"{plan.staging}/written.json", "Written")
+
+
+def graph(path: str) -> TransformGraph:
+    """Loads a transform graph once in a process."""
+    with _loading:
+        return _load_once(path)
+
+
+@lru_cache(maxsize=1)
+def _load_once(path: str) -> TransformGraph:
+    return load_transform(path)
+
+
+def _transform_shard(shard: dict[str, Any], plan: TransformPlan) -> Iterator[dict[str, Any]]:
+    """Writes one file a split that has rows in the shard; row groups are batches."""
+    for number, split in enumerate(SPLITS):
+        if not shard["splits"][number]:
+            continue
+        name = f"{split}-{shard['index']:05d}-of-{plan.num_shards:05d}.parquet"
+        measured, label_sum = [], 0.0
+        with FileSystems.create(f"{plan.folder}/{name}") as stream:
+            writer = None
+            for raw in _rows_of_split(shard["path"], number):
+                transformed = to_arrow(plan.spec, graph(plan.transform_fn)(to_tensors(plan.spec, raw)))
+                measured.append(measure(plan.spec, raw, transformed, plan.first_oov))
+                label_sum += float(raw.column("label").to_numpy().sum(dtype=np.float64))
+                output = _with_label_and_keys(transformed, raw)
+                writer = writer or pq.ParquetWriter(stream, output.schema)
+                writer.write_table(output)
+                progress.advance(len(raw))
+            if writer:
+                writer.close()
+        yield {"file": name, "split": split, "rows": shard["splits"][number], "label_sum": label_sum, "features": merge(measured)}
+
+
+def _rows_of_split(path: str, number: int) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of one split, in file order, in batches of `BATCH_ROWS` rows but for the last."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in read_batches(path):
+        waiting.append(batch.filter(pa.array(batch.column("_split").to_numpy() == number)))
+        if sum(map(len, waiting)) >= BATCH_ROWS:
+            table = pa.Table.from_batches(waiting).combine_chunks()
+            yield from table.slice(0, BATCH_ROWS).combine_chunks().to_batches()
+            waiting = table.slice(BATCH_ROWS).combine_chunks().to_batches()
+    if sum(map(len, waiting)):
+        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+
+
+def _with_label_and_keys(transformed: pa.RecordBatch, raw: pa.RecordBatch) -> pa.Table:
+    table = pa.Table.from_batches([transformed])
+    for name in raw.schema.names:
+        if name == "label" or (name.startswith("_") and name != "_split"):
+            table = table.append_column(name, raw.column(name))
+    return table

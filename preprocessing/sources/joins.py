@@ -1,0 +1,112 @@
+"""Side tables: read whole, checked, kept as Arrow files, and looked up by key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_specs import ColonnadeError, FeatureSpec, Join
+from feature_specs.errors import did_you_mean
+from preprocessing.sources.text import TextRange, read
+from preprocessing.staging import read_batches, write_table
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """A side table in the staging folder; every column is binary and keys are unique."""
+
+    path: str
+    key: str
+
+
+def wanted_columns(spec: FeatureSpec, available: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Returns which columns to read from the rows and from each side table; the first table that has a column gives it.
+
+    Args:
+        spec: The data set.
+        available: Columns of the rows, then of each side table.
+
+    Raises:
+        ColonnadeError: No table has a column that the spec names.
+    """
+    wanted: list[list[str]] = [list(dict.fromkeys(available[0])) if not spec.split.by else []] + [[join.key] for join in spec.source.joins]
+    for place, join in enumerate(spec.source.joins, start=1):
+        _require(join.key, [*available[place]], f"the key of the side table {join.table.files!r}")
+        _require(join.key, [c for columns in available[:place] for c in columns], f"the join with {join.table.files!r}")
+    everything = [column for columns in available for column in columns]
+    for column in (*spec.column_types, *(join.key for join in spec.source.joins)):
+        _require(column, everything, _reader(spec, column))
+        owner = next(columns for columns, has in zip(wanted, available, strict=True) if column in has)
+        if column not in owner:
+            owner.append(column)
+    return wanted
+
+
+def _require(column: str, available: Sequence[str], reader: str) -> None:
+    if column not in available:
+        raise ColonnadeError(
+            f"The input has no column {column!r}, which {reader} needs.{did_you_mean(column, available)} Columns: "
+            f"{', '.join(dict.fromkeys(available))}."
+        )
+
+
+def _reader(spec: FeatureSpec, column: str) -> str:
+    names = [repr(feature.name) for feature in spec.read_features if feature.raw_column == column]
+    if names:
+        return f"feature {' and '.join(names)}"
+    return "the label" if column == spec.label.column else "split.by" if column in spec.split.by else "a key"
+
+
+def common_columns(ranges: Iterable[TextRange]) -> list[str]:
+    """Returns the columns that all files of a table have, in the order of the first."""
+    ranges = list(ranges)
+    return [column for column in ranges[0].columns if all(column in other.columns for other in ranges)]
+
+
+def store(join: Join, ranges: Sequence[TextRange], wanted: Sequence[str], path: str) -> SideTable:
+    """Reads a side table and keeps it at `path`.
+
+    Raises:
+        ColonnadeError: A line has another number of values, or two lines have the same key.
+    """
+    parts = []
+    for source in ranges:
+        parsed = read(source, wanted)
+        for number, reason in sorted(parsed.ragged.items()):
+            line, _ = next(parsed.locate([number]))
+            raise ColonnadeError(f"Side table {source.path!r}, line {line}: {reason}. Mend or remove the line.")
+        parts.append(parsed.table)
+    table = pa.concat_tables(parts)
+    table = table.filter(pc.greater(pc.binary_length(table[join.key]), 0)).combine_chunks()
+    if len(table) == 0:
+        raise ColonnadeError(f"Side table {ranges[0].path!r} has no rows.")
+    counts = pc.value_counts(table[join.key])
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        key = repeated.field("values")[0].as_py().decode("utf-8", errors="replace")
+        raise ColonnadeError(
+            f"Side table {ranges[0].path!r} has {repeated.field('counts')[0]} rows with {join.key} {key!r} ({len(repeated)} keys are "
+            "repeated). Keys of a side table should be unique: remove the duplicates."
+        )
+    write_table(path, table)
+    return SideTable(path, join.key)
+
+
+@lru_cache(maxsize=8)
+def _load(path: str) -> pa.Table:
+    return pa.Table.from_batches(read_batches(path)).combine_chunks()
+
+
+def join_all(columns: Mapping[str, pa.Array], sides: Sequence[SideTable]) -> dict[str, pa.Array]:
+    """Adds the columns of the side tables to those of the rows; null where the key is unknown."""
+    joined = dict(columns)
+    for side in sides:
+        table = _load(side.path)
+        place = pc.index_in(joined[side.key], value_set=table[side.key])
+        for name in table.column_names:
+            joined.setdefault(name, table[name].combine_chunks().take(place))
+    return joined

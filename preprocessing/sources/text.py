@@ -1,0 +1,209 @@
+"""Delimited text: files are cut in byte ranges at line ends, each range is parsed on its own.
+
+So one big file feeds many workers. Values stay bytes here: no type is guessed and broken UTF-8 is no error. Lines are counted only when a
+row is set aside.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from apache_beam.io.filesystems import FileSystems
+
+from feature_specs import ColonnadeError, TextTable
+from preprocessing.sources.files import InputFile
+
+RANGE_BYTES = 32 << 20
+_BLOCK_BYTES = 8 << 20
+_LF, _CR, _QUOTE = 10, 13, 34
+
+
+@dataclass(frozen=True)
+class TextRange:
+    """Bytes [begin, end) of a file: whole lines, without the header. A compressed file is one range without an end."""
+
+    path: str
+    index: int
+    begin: int
+    end: int | None
+    columns: tuple[str, ...]
+    delimiter: str
+    quoting: bool
+
+    @property
+    def size(self) -> int:
+        """Number of bytes; 0 where it is unknown."""
+        return 0 if self.end is None else self.end - self.begin
+
+
+@dataclass
+class ParsedRange:
+    """What became of a range: well-formed rows as columns of bytes, and the numbers of the others.
+
+    Attributes:
+        source: The range.
+        table: The rows; every column is binary.
+        ragged: Row number in the range, from 0, and the reason, of each line that has too few or too many values.
+        data: The bytes of the range.
+    """
+
+    source: TextRange
+    table: pa.Table
+    ragged: dict[int, str]
+    data: bytes = field(repr=False)
+
+    def numbers(self) -> np.ndarray:
+        """Returns the number in the range, from 0, of each row of `table`."""
+        everything = np.arange(self.table.num_rows + len(self.ragged))
+        return np.delete(everything, sorted(self.ragged))
+
+    def locate(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, str]]:
+        """Yields the line in the file, from 1, and the text of each row; no line where quotes are so broken that it is unknown."""
+        starts = row_starts(self.data, self.source.quoting)
+        total = self.table.num_rows + len(self.ragged)
+        if len(starts) != total:
+            # A lone quote inside a value hides line ends from the count.
+            starts = row_starts(self.data, quoting=False)
+        if len(starts) != total:
+            yield from ((None, "") for _ in numbers)
+            return
+        before = _lines_before(self.source)
+        ends = np.append(starts[1:], len(self.data))
+        for number in numbers:
+            start = int(starts[number])
+            text = self.data[start : int(ends[number])].rstrip(b"\r\n").decode("utf-8", errors="replace")
+            yield before + self.data.count(b"\n", 0, start) + 1, text
+
+
+def plan(table: TextTable, files: Sequence[InputFile]) -> list[TextRange]:
+    """Cuts the files of a table into ranges of about `RANGE_BYTES`, numbered in file order."""
+    ranges: list[TextRange] = []
+    for file in files:
+        names, begin = _columns(table, file)
+        compressed = file.path.endswith((".gz", ".bz2"))
+        cuts = [] if compressed else _cuts(file, begin, table.quoting)
+        ends = [*cuts, None if compressed else file.size]
+        for start, end in zip([begin, *cuts], ends, strict=True):
+            ranges.append(TextRange(file.path, len(ranges), start, end, names, table.delimiter, table.quoting))
+    return ranges
+
+
+def _columns(table: TextTable, file: InputFile) -> tuple[tuple[str, ...], int]:
+    """Returns the names of the columns and the number of bytes before the first row."""
+    if not table.header:
+        if table.columns is None:
+            raise ColonnadeError(f"The table of {file.base_name!r} has no header: name its `columns` in the spec.")
+        return table.columns, 0
+    with FileSystems.open(file.path) as stream:
+        line = stream.readline()
+    text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace").rstrip("\r\n")
+    names = next(csv.reader([text], delimiter=table.delimiter, quoting=csv.QUOTE_MINIMAL if table.quoting else csv.QUOTE_NONE), [])
+    if table.columns is not None and len(table.columns) != len(names):
+        raise ColonnadeError(
+            f"Input {file.path!r} has {len(names)} columns in its header, the spec names {len(table.columns)}: {', '.join(table.columns)}. "
+            f"Correct `columns` or `delimiter` (now {table.delimiter!r})."
+        )
+    return table.columns or tuple(names), len(line)
+
+
+def _cuts(file: InputFile, begin: int, quoting: bool) -> list[int]:
+    """Returns the offsets, at line ends outside quotes, at which the file is cut."""
+    wanted = list(range(begin + RANGE_BYTES, file.size, RANGE_BYTES))
+    cuts: list[int] = []
+    if not wanted:
+        return cuts
+    with FileSystems.open(file.path, compression_type="uncompressed") as stream:
+        stream.seek(begin)
+        position, inside = begin, False
+        for offset in wanted:
+            if offset < position:
+                continue
+            # Only an even number of quotes before it makes a line end the end of a row.
+            while quoting and position < offset and (block := stream.read(min(_BLOCK_BYTES, offset - position))):
+                position, inside = position + len(block), inside ^ bool(block.count(b'"') % 2)
+            stream.seek(offset)
+            position = offset
+            while line := stream.readline():
+                position += len(line)
+                inside ^= quoting and bool(line.count(b'"') % 2)
+                if not inside:
+                    break
+            if position < file.size:
+                cuts.append(position)
+    return cuts
+
+
+def read(source: TextRange, wanted: Sequence[str]) -> ParsedRange:
+    """Parses the columns `wanted` of a range."""
+    data = _bytes(source)
+    ragged: dict[int, str] = {}
+
+    def set_aside(row: pa_csv.InvalidRow) -> str:
+        ragged[row.number - 1] = f"{row.actual_columns} values, expected {row.expected_columns}"
+        return "skip"
+
+    # Names are replaced by numbers: a header may repeat a name or leave one empty.
+    names = [str(i) for i in range(len(source.columns))]
+    places = [source.columns.index(name) for name in wanted]
+    if not data.strip(b"\r\n"):
+        return ParsedRange(source, pa.table({name: pa.array([], pa.binary()) for name in wanted}), ragged, data)
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(data),
+            read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=source.delimiter,
+                quote_char='"' if source.quoting else False,
+                newlines_in_values=source.quoting,
+                invalid_row_handler=set_aside,
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                check_utf8=False,
+                column_types={name: pa.binary() for name in names},
+                strings_can_be_null=False,
+                include_columns=[names[place] for place in places],
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise ColonnadeError(f"Cannot read {source.path!r} as text with delimiter {source.delimiter!r}: {error}.") from error
+    return ParsedRange(source, table.rename_columns(list(wanted)), ragged, data)
+
+
+def _bytes(source: TextRange) -> bytes:
+    if source.end is None:
+        with FileSystems.open(source.path) as stream:
+            return stream.read()[source.begin :]
+    with FileSystems.open(source.path, compression_type="uncompressed") as stream:
+        stream.seek(source.begin)
+        return stream.read(source.end - source.begin)
+
+
+def row_starts(data: bytes, quoting: bool) -> np.ndarray:
+    """Returns the offset of each row that is not blank: the begin, and what follows each line end outside quotes."""
+    array = np.frombuffer(data, dtype=np.uint8)
+    if not len(array):
+        return np.zeros(0, np.int64)
+    end = (array == _LF) | ((array == _CR) & (np.append(array[1:], 0) != _LF))
+    if quoting:
+        end &= np.cumsum(array == _QUOTE) % 2 == 0
+    starts = np.append(0, np.flatnonzero(end) + 1)
+    starts = starts[starts < len(array)]
+    blank = (array[starts] == _LF) | (array[starts] == _CR)
+    return starts[~blank]
+
+
+def _lines_before(source: TextRange) -> int:
+    """Counts the lines of the file before the range; only asked when a row is set aside."""
+    if source.end is None:
+        with FileSystems.open(source.path) as stream:
+            return stream.read(source.begin).count(b"\n")
+    lines, left = 0, source.begin
+    with FileSystems.open(source.path, compression_type="uncompressed") as stream:
+        while left and (block := stream.read(min(_BLOCK_BYTES, left))):
+            lines, left = lines + block.count(b"\n"), left - len(block)
+    return lines

@@ -1,0 +1,121 @@
+"""Writes a scorer and its transform graph as a SavedModel version, and shows it to nobody before it is known to score the same."""
+
+from __future__ import annotations
+
+import filecmp
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
+from preprocessing.graph import TransformGraph, load_transform
+from serving.module import Scorer, ServingModule, scores
+from serving.signatures import RawExamples, to_examples, to_scorer_inputs, to_tensors
+from serving.synthetic import synthetic_rows
+from serving.versions import SPEC_FILE, numbered
+
+
+def export_saved_model(
+    scorer: Scorer,
+    spec: FeatureSpec,
+    transform_fn: Path,
+    export_base: Path,
+    *,
+    check_rows: RawExamples | None = None,
+    tolerance: float = 1e-5,
+) -> Path:
+    """Exports `scorer` behind the transform graph as the next version, `export_base/1`, `2`, ...
+
+    The version is written to a hidden folder, its vocabulary files are compared with those of `transform_fn` byte by byte, it is loaded
+    again and must score `check_rows` as `scorer` does; only then does it get its number.
+
+    Args:
+        scorer: From transformed features to logits `[B]`; built, its variables restored.
+        spec: Of the features.
+        transform_fn: The run's own copy of the transform graph; vocabularies are copied from there.
+        export_base: Holds the versions; created where it does not exist.
+        check_rows: Raw examples to compare scores on; made up from the spec where not given.
+        tolerance: Largest difference of a score that passes, relative to its size where that is above 1.
+
+    Returns:
+        The folder of the new version. It needs neither `transform_fn` nor this package any more.
+
+    Raises:
+        ColonnadeError: `transform_fn` is no transform graph or lacks vocabulary files, or the loaded export scores differently.
+    """
+    transform_fn, export_base = Path(transform_fn), Path(export_base)
+    transform = _load_checked(transform_fn)
+    raw = synthetic_rows(spec) if check_rows is None else check_rows
+    live = scores(spec, scorer, to_scorer_inputs(spec, transform(raw)))
+    export_base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=export_base, prefix=".unfinished-") as temporary:
+        written = Path(temporary) / "version"
+        module = ServingModule(scorer, spec, transform)
+        tf.saved_model.save(module, str(written), signatures=module.signatures)
+        (written / SPEC_FILE).parent.mkdir()
+        (written / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
+        check_assets(transform_fn / "assets", written / "assets")
+        _check_scores(written, raw, live, tolerance)
+        return _publish(written, export_base)
+
+
+def _load_checked(transform_fn: Path) -> TransformGraph:
+    advice = "A run keeps its own copy in RUN_DIR/transform_fn: restore it from DATA_DIR/transform_fn and export again."
+    if not (transform_fn / "saved_model.pb").is_file():
+        raise ColonnadeError(f"There is no transform graph in {str(transform_fn)!r}, so an export would have no vocabularies. {advice}")
+    check_assets(transform_fn / "assets", transform_fn / "assets")
+    try:
+        return load_transform(transform_fn)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        problem = " ".join(str(error).split())
+        raise ColonnadeError(f"The transform graph in {str(transform_fn)!r} cannot be loaded: {problem}. {advice}") from error
+
+
+def check_assets(source: Path, copied: Path) -> None:
+    """Raises ColonnadeError unless every file of `source` is in `copied`, not empty and the same byte by byte.
+
+    `tf.saved_model.save` writes empty files, and no error, where the folder that the graph was loaded from has gone.
+    """
+    names = {path.name for folder in (source, copied) if folder.is_dir() for path in folder.iterdir()}
+    for name in sorted(names):
+        original, copy = source / name, copied / name
+        for path in (original, copy):
+            if not path.is_file() or path.stat().st_size == 0:
+                raise ColonnadeError(
+                    f"Vocabulary file {str(path)!r} is missing or empty, so the export would give wrong ids. Restore {str(source)!r} "
+                    "from DATA_DIR/transform_fn/assets and export again."
+                )
+        if not filecmp.cmp(original, copy, shallow=False):
+            raise ColonnadeError(f"Vocabulary file {name!r} of the export differs from {str(original)!r}. Export again.")
+
+
+def _check_scores(written: Path, raw: RawExamples, live: Mapping[str, tf.Tensor], tolerance: float) -> None:
+    loaded = tf.saved_model.load(str(written))
+    inputs: dict[str, dict[str, Any]] = {"predict": to_tensors(raw), "serving_default": {"examples": to_examples(raw)}}
+    for signature, tensors in inputs.items():
+        found = loaded.signatures[signature](**tensors)
+        for name, expected in live.items():
+            difference = np.abs(found[name].numpy() - expected.numpy()) / np.maximum(1.0, np.abs(expected.numpy()))
+            worst = float(np.max(difference, initial=0.0))
+            if not worst <= tolerance:  # also where it is NaN
+                raise ColonnadeError(
+                    f"The export was not published: its signature {signature!r} gives {name} that differ from the model's by up to "
+                    f"{worst:.3g} (tolerance {tolerance:g}) in {int(np.sum(~(difference <= tolerance)))} of {difference.size} rows."
+                )
+
+
+def _publish(written: Path, export_base: Path) -> Path:
+    """Gives the finished folder the next free number."""
+    while True:
+        version = export_base / str(max(numbered(export_base), default=0) + 1)
+        try:
+            # Unlike a check before it, the rename itself tells whether another export took the number in the meantime.
+            return written.rename(version)
+        except OSError:
+            if not version.exists():
+                raise

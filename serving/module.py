@@ -1,0 +1,75 @@
+"""What is exported: raw values -> transform graph -> scorer -> named scores, as one module of plain TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from feature_specs.spec import FeatureSpec
+from serving import signatures
+from serving.signatures import RawExamples
+
+
+class Scorer(Protocol):
+    """What a model is to this package; every built `keras.Model` from features to logits is one."""
+
+    variables: list[Any]
+
+    def __call__(self, features: Mapping[str, tf.Tensor], *, training: bool) -> tf.Tensor:
+        """Returns the logits `[B]` of transformed features: ids `[B]` or `[B, T]`, padded with 0, and numbers `[B]`."""
+
+
+def output_names(spec: FeatureSpec) -> tuple[str, ...]:
+    """Returns what the scores of the spec's task are called."""
+    return ("predictions",) if spec.label.task == "regression" else ("logits", "probabilities")
+
+
+def scores(spec: FeatureSpec, scorer: Scorer, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns the named outputs of a live scorer for transformed features, each `[B]` float32."""
+    logits = scorer(features, training=False)
+    if logits.shape.rank != 1:
+        raise ValueError(f"A scorer should return logits of shape [B]. Received: {logits.shape}. Squeeze its last dimension.")
+    logits = tf.cast(logits, tf.float32)
+    named = {"logits": logits, "probabilities": tf.sigmoid(logits), "predictions": logits}
+    return {name: named[name] for name in output_names(spec)}
+
+
+class ServingModule(tf.Module):
+    """A scorer that takes raw values.
+
+    Signatures: `serving_default` (`examples`: serialized tf.Example `[B]`) and `predict` (one raw tensor a feature), both to the named
+    scores `[B]`. The functions `predict` and `transform` (the same inputs, to what the scorer is given) stay reachable on the loaded
+    object; unlike the restored signature, they may be called from Python with features left out.
+
+    Args:
+        scorer: Built, its variables restored.
+        spec: Of the features that the transform graph takes.
+        transform: The transform graph: a trackable callable from raw examples to transformed features.
+    """
+
+    def __init__(self, scorer: Scorer, spec: FeatureSpec, transform: Callable[[RawExamples], RawExamples]) -> None:
+        super().__init__(name="serving")
+        self.transform_graph = transform
+        # The flat list, and not the scorer: Keras objects bring functions of their own, and hide what sits in lists and dicts.
+        self.model_variables = [v.value if isinstance(v, keras.Variable) else v for v in scorer.variables]
+
+        def features_of(raw: RawExamples) -> dict[str, tf.Tensor]:
+            return signatures.to_scorer_inputs(spec, transform(raw))
+
+        def predict(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return scores(spec, scorer, features_of(signatures.from_tensors(spec, tensors)))
+
+        def predict_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            return scores(spec, scorer, features_of(signatures.from_examples(spec, examples)))
+
+        self.predict = signatures.taking_raw_tensors(spec, predict)
+        self.transform = signatures.taking_raw_tensors(spec, lambda tensors: features_of(signatures.from_tensors(spec, tensors)))
+        self.predict_examples = tf.function(predict_examples, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """The functions that the SavedModel offers under fixed names."""
+        return {"serving_default": self.predict_examples, "predict": self.predict}

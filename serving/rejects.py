@@ -1,0 +1,43 @@
+"""Rows that cannot be read: set aside with reason, file and line, never dropped in silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_LONGEST_TEXT = 500
+
+
+class Rejects:
+    """Writes `{"file", "line", "reason", "row"}` as JSON lines to `path`, which exists only if there is something to tell.
+
+    Attributes:
+        count: Rows set aside so far.
+        first: The first of them, for messages; "" before there is one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.first = ""
+        self._file: Any = None
+
+    def __enter__(self) -> Rejects:
+        self.path.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, file: Path, line: int, reason: str, row: object = None) -> None:
+        """Sets one row aside; `line` counts from 1 (in Parquet: the row)."""
+        if self._file is None:
+            self._file = self.path.open("w", encoding="utf-8")
+            self.first = f"line {line}: {reason}"
+        text = row if isinstance(row, str) else json.dumps(row, default=str, ensure_ascii=False)
+        record = {"file": str(file), "line": line, "reason": reason, "row": text[:_LONGEST_TEXT]}
+        self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.count += 1

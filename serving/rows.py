@@ -1,0 +1,92 @@
+"""Raw examples from files, in batches: which column is which feature, and which rows cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
+from serving.convert import convert, missing
+from serving.mixed import one_row, whole
+from serving.readers import Rows, read_rows
+from serving.rejects import Rejects
+from serving.signatures import RawExamples
+
+
+class Batch(NamedTuple):
+    """Rows to score.
+
+    Attributes:
+        raw: Raw examples, B rows.
+        table: All columns of the file, the same B rows.
+        share: Which part of the file has been read so far, from 0 to 1.
+    """
+
+    raw: RawExamples
+    table: pa.Table
+    share: float
+
+
+def read_batches(path: Path, spec: FeatureSpec, rejects: Rejects, batch_size: int) -> Iterator[Batch]:
+    """Yields the rows of a file as raw examples, in its order and in bounded memory.
+
+    A feature is read from the column of its name, else from its raw column; without either it is missing. Rows with a value that does
+    not fit are set aside in `rejects`, unless the feature declares such values missing (`on_invalid`).
+
+    Raises:
+        ColonnadeError: The file is missing, of no known format, empty or broken, or has the column of no feature.
+    """
+    found: dict[str, str] = {}
+    for rows in read_rows(path, rejects):
+        if not rows.table.num_rows:
+            continue
+        # JSON lines may bring a column in later; the first rows decide only whether this is a file of ours at all.
+        found = _columns(spec, rows.table.column_names)
+        if not found:
+            raise ColonnadeError(
+                f"Input file {str(path)!r} has the column of no feature. Received the columns {_listed(rows.table.column_names)}; "
+                f"expected some of {_listed([f.name for f in spec.features])}."
+            )
+        for start in range(0, rows.table.num_rows, batch_size):
+            part = Rows(rows.table.slice(start, batch_size), rows.lines[start : start + batch_size], rows.share)
+            batch = _to_batch(path, spec, found, part, rejects)
+            if batch.table.num_rows:
+                yield batch
+
+
+def _columns(spec: FeatureSpec, columns: list[str]) -> dict[str, str]:
+    """Returns the column of each feature that has one."""
+    candidates = {f.name: [name for name in (f.name, f.raw_column) if name in columns] for f in spec.features}
+    return {name: present[0] for name, present in candidates.items() if present}
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+
+
+def _to_batch(path: Path, spec: FeatureSpec, found: dict[str, str], rows: Rows, rejects: Rejects) -> Batch:
+    raw: dict[str, tf.Tensor | tf.RaggedTensor] = {}
+    reasons: dict[int, str] = {}
+    for feature in spec.features:
+        if feature.name not in found:
+            raw[feature.name] = missing(feature, rows.table.num_rows)
+            continue
+        column = found[feature.name]
+        raw[feature.name], bad = convert(whole(rows.table[column]), feature)
+        if feature.on_invalid == "reject":
+            for row in bad.tolist():
+                shown = one_row(rows.table.select([column]), row)[column]
+                expected = f"{'list of ' if feature.is_list else ''}{feature.dtype}"
+                reasons.setdefault(row, f"column {column!r}: expected {expected}, received {shown!r}")
+    if not reasons:
+        return Batch(raw, rows.table, rows.share)
+    for row in sorted(reasons):
+        rejects.add(path, int(rows.lines[row]), reasons[row], one_row(rows.table, row))
+    kept = np.delete(np.arange(rows.table.num_rows), sorted(reasons))
+    return Batch({name: tf.gather(values, kept) for name, values in raw.items()}, rows.table.take(kept), rows.share)

@@ -1,0 +1,60 @@
+"""The folders of an export: `export/<number>/`, each a SavedModel that holds its own spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
+
+SPEC_FILE = Path("assets.extra") / "spec.json"
+
+
+def numbered(export_base: Path) -> list[int]:
+    """Returns the numbers taken in `export_base`, lowest first."""
+    names = [path.name for path in export_base.iterdir()] if export_base.is_dir() else []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
+
+
+def find_version(export_dir: str | Path) -> Path:
+    """Returns the latest version in `export_dir`, or `export_dir` where it is a version itself.
+
+    Raises:
+        ColonnadeError: It is neither.
+    """
+    path = Path(export_dir)
+    if (path / "saved_model.pb").is_file():
+        return path
+    found = [number for number in numbered(path) if (path / str(number) / "saved_model.pb").is_file()]
+    if not found:
+        what = "has no exported version" if path.is_dir() else "does not exist"
+        raise ColonnadeError(f"Export folder {str(path)!r} {what}. Give --export_dir the folder RUN_DIR/export of a finished run.")
+    return path / str(found[-1])
+
+
+def load_spec(version: Path) -> FeatureSpec:
+    """Returns the spec that the exporter wrote into a version.
+
+    Raises:
+        ColonnadeError: There is none, or it is broken.
+    """
+    path = version / SPEC_FILE
+    if not path.is_file():
+        raise ColonnadeError(f"Export {str(version)!r} has no {SPEC_FILE}, so its inputs are unknown. Export it again with this package.")
+    return FeatureSpec.load(path)
+
+
+def load_model(version: Path) -> Any:  # noqa: ANN401 (TensorFlow gives what it restores no type)
+    """Loads an exported version.
+
+    Raises:
+        ColonnadeError: It is broken.
+    """
+    import tensorflow as tf
+
+    try:
+        return tf.saved_model.load(str(version))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        problem = " ".join(str(error).split())
+        raise ColonnadeError(f"Export {str(version)!r} cannot be loaded: {problem}. Copy it again, or export again.") from error

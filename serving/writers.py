@@ -1,0 +1,218 @@
+"""Scored rows as CSV, TSV, JSON lines or Parquet; the file appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_specs.errors import ColonnadeError
+from serving.mixed import is_mixed, to_texts, whole
+
+
+class Writer(abc.ABC):
+    """Takes tables of the same columns, one after the other."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    @abc.abstractmethod
+    def write(self, table: pa.Table) -> None:
+        """Appends the rows of `table`."""
+
+    def close(self) -> None:
+        """Completes the file."""
+        return
+
+
+class ParquetWriter(Writer):
+    """Parquet with the types of the first table; later tables are cast to them."""
+
+    _writer: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        """Appends the rows of `table`."""
+        columns = {name: _readable(table[name]) for name in table.column_names}
+        if self._writer is None:
+            # A column without any value yet may hold anything later: strings can.
+            fields = [(name, pa.string() if pa.types.is_null(column.type) else column.type) for name, column in columns.items()]
+            self._writer = pq.ParquetWriter(self.file, pa.schema(fields))
+        schema = self._writer.schema
+        if missing := [name for name in columns if name not in schema.names]:
+            raise ColonnadeError(f"Column {missing[0]!r} is not in the first rows of the input, so Parquet has no place for it. {_ADVICE}")
+        arrays = [_cast(name, columns.get(name), schema.field(name).type, table.num_rows) for name in schema.names]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+    def close(self) -> None:
+        """Writes the footer."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+_ADVICE = "Write to a .jsonl file instead."
+
+
+def _cast(name: str, column: pa.ChunkedArray | None, kind: pa.DataType, rows: int) -> pa.ChunkedArray:
+    if column is None:
+        return pa.chunked_array([pa.nulls(rows, kind)])
+    try:
+        return column.cast(kind)
+    except pa.ArrowException as error:
+        raise ColonnadeError(f"Column {name!r} is {kind} in the first rows of the input and {column.type} later. {_ADVICE}") from error
+
+
+def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns text as strings and not as bytes; bytes that are no UTF-8 are replaced by U+FFFD."""
+    if is_mixed(column):
+        return pa.chunked_array([to_texts(whole(column))])
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        return column
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        decoded = [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(decoded, pa.string())])
+
+
+class TextWriter(Writer):
+    """Lines made of the texts of all columns; the columns are turned to text one by one, not the rows."""
+
+    def _write_lines(self, parts: list[pa.Array | str]) -> None:
+        arrays = [pa.scalar(part.encode(), pa.binary()) if isinstance(part, str) else part for part in parts]
+        lines = pc.binary_join_element_wise(*arrays, b"")
+        begin, end = np.frombuffer(lines.buffers()[1], np.int32)[[lines.offset, lines.offset + len(lines)]].tolist()
+        self.file.write(memoryview(lines.buffers()[2])[begin:end])
+
+
+class CsvWriter(TextWriter):
+    """CSV with a header, quotes only where they are needed; lists are JSON texts, other bytes stay as they are."""
+
+    delimiter = ","
+    _names: list[str] | None = None
+
+    def write(self, table: pa.Table) -> None:
+        """Appends the rows of `table`."""
+        if self._names is None:
+            self._names = table.column_names
+            header = self._quoted(pa.array([name.encode() for name in self._names], pa.binary()))
+            self.file.write(self.delimiter.encode().join(header.to_pylist()) + b"\n")
+        if unknown := [name for name in table.column_names if name not in self._names]:
+            raise ColonnadeError(f"Column {unknown[0]!r} is not in the first rows of the input, so it is not in the header. {_ADVICE}")
+        parts: list[pa.Array | str] = []
+        for name in self._names:
+            text = self._quoted(_texts(whole(table[name]))) if name in table.column_names else ""
+            parts += [text, self.delimiter]
+        self._write_lines([*parts[:-1], "\n"])
+
+    def _quoted(self, texts: pa.Array) -> pa.Array:
+        special = pc.match_substring_regex(texts, f'["\r\n{self.delimiter}]')
+        if not pc.any(special).as_py():
+            return texts
+        quote = pa.scalar(b'"')
+        return pc.if_else(special, pc.binary_join_element_wise(quote, pc.replace_substring(texts, '"', '""'), quote, b""), texts)
+
+
+class TsvWriter(CsvWriter):
+    """The same with tabs."""
+
+    delimiter = "\t"
+
+
+class JsonLinesWriter(TextWriter):
+    """One JSON object a line."""
+
+    def write(self, table: pa.Table) -> None:
+        """Appends the rows of `table`."""
+        parts: list[pa.Array | str] = ["{"]
+        for name in table.column_names:
+            parts += [json.dumps(name, ensure_ascii=False) + ": ", _json(whole(table[name])), ", "]
+        self._write_lines([*parts[:-1], "}\n"])
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    """Returns what a CSV cell shows, as bytes; nothing for null and NaN."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    if is_mixed(column):
+        column = to_texts(column)
+    if pa.types.is_nested(column.type):
+        column = _json(column)
+    if not pa.types.is_binary(column.type):
+        column = column.cast(pa.string()).cast(pa.binary())
+    return column.fill_null(b"")
+
+
+def _json(column: pa.Array) -> pa.Array:
+    """Returns every value as JSON, as bytes; equal texts are encoded once."""
+    kind = column.type
+    if is_mixed(column):
+        return column.storage.cast(pa.binary()).fill_null(b"null")
+    if pa.types.is_floating(kind):
+        finite = pc.if_else(pc.is_finite(column), column, pa.scalar(None, kind))
+        return finite.cast(pa.string()).cast(pa.binary()).fill_null(b"null")
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return column.cast(pa.string()).cast(pa.binary()).fill_null(b"null")
+    if pa.types.is_nested(kind):
+        return _dumped(column.to_pylist())
+    encoded = whole(_readable(pa.chunked_array([column]))).dictionary_encode()
+    return _dumped(encoded.dictionary.to_pylist()).take(encoded.indices).fill_null(b"null")
+
+
+def _dumped(values: list[object]) -> pa.Array:
+    texts = [json.dumps(value, ensure_ascii=False, default=_plain).encode() for value in values]
+    return pa.array(texts, pa.binary())
+
+
+def _plain(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+_WRITERS: dict[str, Callable[[BinaryIO], Writer]] = {
+    ".csv": CsvWriter,
+    ".tsv": TsvWriter,
+    ".jsonl": JsonLinesWriter,
+    ".ndjson": JsonLinesWriter,
+    ".parquet": ParquetWriter,
+}
+
+
+@contextlib.contextmanager
+def open_writer(path: Path) -> Iterator[Writer]:
+    """Gives a writer for the format of `path`, told by its suffix; the file is renamed into place when the block ends without an error.
+
+    Raises:
+        ColonnadeError: The format is not known, or the folder does not exist.
+    """
+    if path.suffix not in _WRITERS:
+        raise ColonnadeError(
+            f"Output {str(path)!r} is of no known format. Received {path.suffix!r}; expected one of {', '.join(_WRITERS)}."
+        )
+    if not path.parent.is_dir():
+        raise ColonnadeError(f"The folder {str(path.parent)!r} of the output does not exist. Make it first.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            writer = _WRITERS[path.suffix](file)
+            yield writer
+            writer.close()
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,168 @@
+"""Specs: round trips, fingerprints, and an error for everything that cannot work, naming the place and the fix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from feature_specs import (
+    CategoricalFeature,
+    ColonnadeError,
+    FeatureSpec,
+    Hash,
+    Identity,
+    Keys,
+    Label,
+    MultiValuedFeature,
+    NumericFeature,
+    RandomSplit,
+    SequenceFeature,
+    Vocabulary,
+)
+from feature_specs.datasets import all_datasets, get_dataset
+
+AD = CategoricalFeature(name="ad", encoding=Vocabulary())
+LABEL = Label(column="clicked")
+
+
+def _spec(*features: object, **others: object) -> FeatureSpec:
+    return FeatureSpec.model_validate({"name": "s", "features": features, "label": LABEL, **others})
+
+
+EVERYTHING = _spec(
+    CategoricalFeature(name="ad", column="Ad-Id", encoding=Vocabulary(min_count=2, max_size=9, num_oov_buckets=3), embedding_dim=8),
+    CategoricalFeature(name="hour", dtype="int64", encoding=Identity(num_buckets=24), default=0),
+    NumericFeature(name="price", scaling="log1p", default=1.5, on_invalid="missing"),
+    MultiValuedFeature(name="tags", delimiter=" ", max_length=4, combiner="sqrtn", encoding=Hash(num_buckets=10)),
+    SequenceFeature(name="seen", history_of="ad", table="ad", max_length=5),
+    keys=Keys(user="user", time="at", group="query"),
+    split=RandomSplit(fractions=(0.5, 0.25, 0.25), seed=3, by=("user",)),
+)
+
+
+@pytest.mark.parametrize("spec", [EVERYTHING, *all_datasets().values()], ids=lambda spec: spec.name)
+def test_round_trips(spec: FeatureSpec, tmp_path: Path) -> None:
+    assert FeatureSpec.from_yaml(spec.to_yaml()) == spec
+    assert FeatureSpec.from_json(spec.to_json()) == spec
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml(), encoding="utf-8")
+    (tmp_path / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    assert FeatureSpec.load(tmp_path / "spec.yaml").fingerprint == FeatureSpec.load(tmp_path / "spec.json").fingerprint
+
+
+def test_the_fingerprint_follows_the_content() -> None:
+    assert _spec(AD).fingerprint == _spec(CategoricalFeature(name="ad", encoding=Vocabulary(min_count=1))).fingerprint
+    others = [_spec(AD, name="t"), _spec(AD, split=RandomSplit(seed=1)), _spec(CategoricalFeature(name="ad", encoding=Hash(num_buckets=3)))]
+    assert len({_spec(AD).fingerprint, *(spec.fingerprint for spec in others)}) == 4
+
+
+def test_the_json_schema_accepts_what_is_exported() -> None:
+    schema = FeatureSpec.model_json_schema()
+    kinds = schema["properties"]["features"]["items"]["discriminator"]["mapping"]
+    assert set(kinds) == {"numeric", "categorical", "multi_valued", "sequence"}
+    assert json.loads(EVERYTHING.to_json()).keys() <= schema["properties"].keys()
+
+
+def test_specs_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        AD.name = "other"  # type: ignore[misc]
+
+
+def test_derived_views() -> None:
+    assert list(EVERYTHING.tables) == ["ad", "hour", "tags"]
+    assert EVERYTHING.table_widths == {"ad": 8}
+    assert [f.name for f in EVERYTHING.histories] == ["seen"]
+    types = {"Ad-Id": "string", "hour": "int64", "price": "float32", "tags": "string", "clicked": "float32", "at": "int64"}
+    assert EVERYTHING.column_types == {**types, "user": "string", "query": "string"}
+
+
+@pytest.mark.parametrize(
+    ("features", "others", "message"),
+    [
+        ([], {}, "the spec has no features. Declare at least one"),
+        ([AD, AD], {}, "'ad' and 'ad' have the same name .* Rename one"),
+        ([AD, CategoricalFeature(name="AD", encoding=Hash(num_buckets=2))], {}, "'ad' and 'AD' have the same name"),
+        ([AD, CategoricalFeature(name="b", table="add")], {}, "'b' uses the unknown table 'add'. Did you mean 'ad'"),
+        ([CategoricalFeature(name="b")], {}, "'b' has no `encoding`. Give it one"),
+        ([AD, CategoricalFeature(name="b", table="ad", encoding=Hash(num_buckets=2))], {}, "'ad' and 'b' share table 'ad' with different"),
+        (
+            [
+                CategoricalFeature(name="a", encoding=Vocabulary(), embedding_dim=4),
+                CategoricalFeature(name="b", table="a", embedding_dim=8),
+            ],
+            {},
+            "'a' and 'b' share table 'a' but declare embedding_dim 4 and 8. Make them equal",
+        ),
+        ([AD, SequenceFeature(name="seen", history_of="da", table="ad")], {}, "'seen': history_of should name a categorical feature"),
+        ([AD, SequenceFeature(name="seen", history_of="ad", encoding=Vocabulary())], {}, "'seen' is a history of 'ad' .*`table: ad`"),
+        ([AD, SequenceFeature(name="seen", history_of="ad", table="ad")], {}, "'seen' is a history: it needs keys.user and keys.time"),
+        ([NumericFeature(name="x", column="c"), CategoricalFeature(name="y", column="c", encoding=Vocabulary())], {}, "different types"),
+        ([CategoricalFeature(name="x", column="clicked", encoding=Vocabulary())], {}, "'x' reads the label's column 'clicked'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(features: list, others: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        _spec(*features, **others)
+
+
+@pytest.mark.parametrize("name", ["a-b", "a.b", "a b", "1a", "é", "", "_a", "class", "self", "Label"])
+def test_names_that_no_signature_can_carry(name: str) -> None:
+    with pytest.raises(ValidationError, match="feature name .*(cannot be carried|reserved)"):
+        NumericFeature(name=name)
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ({"dtype": "string", "encoding": Identity(num_buckets=3)}, "'f': encoding 'identity' takes dtype 'int64'. Received: 'string'"),
+        ({"dtype": "string", "derive": {"type": "hour"}}, "'f': derive 'hour' takes dtype 'int64'. Received: 'string'"),
+        ({"dtype": "int64", "derive": {"type": "prefix", "length": 2}}, "'f': derive 'prefix' takes dtype 'string'"),
+        ({"dtype": "int64", "default": "x"}, "'f': default should be of dtype 'int64'. Received: 'x'"),
+    ],
+)
+def test_types_that_do_not_fit(feature: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        CategoricalFeature(name="f", **feature)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "my.yaml should be a mapping .* Received: list."),
+        ("a: [", "my.yaml is not valid YAML"),
+        ("name: x\nfeatures: []", "the spec lacks the key 'label'"),
+        ("name: x\nfeaturs: []\nlabel: {column: y}", "unknown key 'featurs' in the spec. Did you mean 'features'"),
+        ("{name: x, features: [{kind: categoricl, name: a}], label: {column: y}}", "'categoricl' is not one of .*mean 'categorical'"),
+        ("{name: x, features: [{name: a}], label: {column: y}}", r"features\[0\] lacks the key 'kind'"),
+        (
+            "{name: x, features: [{kind: categorical, name: ad, encodin: {type: vocabulary}}], label: {column: y}}",
+            "unknown key 'encodin' in feature 'ad'. Did you mean 'encoding'",
+        ),
+        (
+            "{name: x, features: [{kind: categorical, name: ad, encoding: {type: hash}}], label: {column: y}}",
+            "feature 'ad': encoding lacks the key 'num_buckets'",
+        ),
+        (
+            "{name: x, features: [{kind: numeric, name: p, default: high}], label: {column: y}}",
+            "feature 'p': default: input should be a valid number.* Received: 'high'",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(ColonnadeError, match=message) as info:
+        FeatureSpec.from_yaml(text, "my.yaml")
+    assert "\n" not in str(info.value)
+
+
+def test_a_missing_file_and_an_unknown_data_set(tmp_path: Path) -> None:
+    with pytest.raises(ColonnadeError, match="There is no spec file .*--dataset"):
+        FeatureSpec.load(tmp_path / "none.yaml")
+    with pytest.raises(ColonnadeError, match="Unknown data set 'movielens100k'. Did you mean 'movielens_100k'"):
+        get_dataset("movielens100k")
+
+
+def test_split_fractions_add_up() -> None:
+    with pytest.raises(ValidationError, match="add up to 1, train above 0. Received"):
+        RandomSplit(fractions=(0.8, 0.1, 0.2))

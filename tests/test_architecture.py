@@ -1,0 +1,95 @@
+"""Imports point one way, names stay where they belong, files stay small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(path for package in ("feature_specs", "preprocessing", "trainer", "serving") for path in (ROOT / package).rglob("*.py"))
+# Which of our modules a module may import, by the longest prefix that fits it; later lines stand on earlier ones.
+ALLOWED = {
+    "feature_specs": ("feature_specs",),
+    "preprocessing": ("feature_specs", "preprocessing"),
+    "serving": ("feature_specs", "preprocessing.artifacts", "preprocessing.graph", "serving"),
+    "serving.verify": ("feature_specs", "preprocessing", "serving", "trainer.estimator"),
+    "trainer.layers": ("feature_specs", "trainer.layers"),
+    "trainer.models": ("feature_specs", "trainer.layers", "trainer.models.base", "trainer.models.registry"),
+    "trainer.metrics": (),
+    "trainer.config": ("feature_specs",),
+    "trainer.data": ("feature_specs",),
+    "trainer.precision": (),
+    "trainer.optimizers": ("trainer.layers",),
+    "trainer.tasks": ("feature_specs", "trainer.metrics"),
+    "trainer.loop": (
+        "feature_specs",
+        "trainer.config",
+        "trainer.data",
+        "trainer.layers",
+        "trainer.models",
+        "trainer.optimizers",
+        "trainer.precision",
+        "trainer.tasks",
+    ),
+    "trainer": ("feature_specs", "preprocessing.artifacts", "serving", "trainer"),
+}
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _is_in(module: str, prefix: str) -> bool:
+    return module == prefix or module.startswith(prefix + ".")
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_imports_point_one_way(path: Path) -> None:
+    module = _module(path)
+    rule = max((prefix for prefix in ALLOWED if _is_in(module, prefix)), key=len)
+    ours = {name for name in _imports(path) if name.split(".")[0] in ("feature_specs", "preprocessing", "trainer", "serving")}
+    wrong = [name for name in ours if not any(_is_in(name, prefix) for prefix in ALLOWED[rule])]
+    assert not wrong, f"{module} may import {ALLOWED[rule]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_packages_with_a_price_stay_where_they_belong(path: Path) -> None:
+    package = _module(path).split(".")[0]
+    names = {name.split(".")[0] for name in _imports(path)}
+    assert package == "preprocessing" or not names & {"tensorflow_transform", "apache_beam", "tfx_bsl"}
+    assert package != "feature_specs" or not names & {"tensorflow", "keras", "pandas", "pyarrow", "numpy"}
+    assert "tf" + ".keras" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_files_hold_one_idea(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    limit = 60 if path.parent.name == "ranking" else 80 if path.parent.name == "matching" else 300
+    assert lines <= limit
+
+
+def test_listing_and_help_load_no_tensorflow() -> None:
+    code = (
+        "import sys, contextlib, io\n"
+        "from trainer.task import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    main(['--list_models']); main(['--help'])\n"
+        "print([name for name in ('tensorflow', 'keras', 'pandas', 'apache_beam') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.layers import StackedTable
+from trainer.layers.tables import NumericVectors
+
+
+def test_tables_lie_one_after_the_other() -> None:
+    table = StackedTable({"user": 3, "item": 5, "tag": 2}, 4)
+    assert table.offsets == {"user": 0, "item": 3, "tag": 8}
+    assert table.table.shape == (10, 4)
+    np.testing.assert_array_equal(table(tf.constant([9, 0])), table.table.numpy()[[9, 0]])
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, tf.function], ids=["eager", "graph"])
+def test_gradient_is_one_indexed_slices_over_the_stack(wrap) -> None:
+    table = StackedTable({"user": 3, "item": 5}, 2)
+
+    @wrap
+    def gradient(rows: tf.Tensor) -> tf.IndexedSlices:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(table(rows) * [[1.0], [2.0], [4.0]])
+        return tape.gradient(loss, table.table.value)
+
+    slices = gradient(tf.constant([7, 1, 7]))
+    assert isinstance(slices, tf.IndexedSlices)
+    np.testing.assert_array_equal(slices.indices, [7, 1, 7])
+    np.testing.assert_array_equal(slices.values, [[1, 1], [2, 2], [4, 4]])
+    np.testing.assert_array_equal(slices.dense_shape, [8, 2])
+
+
+def test_each_table_can_have_its_own_initializer() -> None:
+    ones, tens = keras.initializers.Ones(), tf.constant_initializer(10.0)
+    table = StackedTable({"user": 2, "item": 1}, 2, {"user": ones, "item": tens})
+    np.testing.assert_array_equal(table.table, [[1, 1], [1, 1], [10, 10]])
+
+
+def test_one_initializer_gives_no_two_tables_equal_numbers() -> None:
+    initializer = keras.initializers.RandomNormal()
+    shared = StackedTable({"user": 4, "item": 4}, 8, initializer).table.numpy()
+    by_table = StackedTable({"user": 4, "item": 4}, 8, {"user": initializer, "item": initializer}).table.numpy()
+    for values in (shared, by_table):
+        assert not np.array_equal(values[:4], values[4:])
+    assert not np.array_equal(shared, by_table)
+
+
+def test_default_initializer_and_seed() -> None:
+    keras.utils.set_random_seed(3)
+    first = StackedTable({"user": 10_000}, 4).table.numpy()
+    keras.utils.set_random_seed(3)
+    np.testing.assert_array_equal(StackedTable({"user": 10_000}, 4).table, first)
+    assert np.std(first) == pytest.approx(0.01, rel=0.02)
+
+
+def test_hook_is_called_in_training_only_with_the_row_numbers() -> None:
+    table = StackedTable({"user": 4}, 2)
+    calls: list[list[int]] = []
+    table.before_lookup = lambda layer, rows: calls.append([layer is table, *rows.numpy()])
+    table(tf.constant([3, 1, 3]))
+    table(tf.constant([2]), training=False)
+    assert calls == []
+    table(tf.constant([3, 1, 3]), training=True)
+    assert calls == [[True, 3, 1, 3]]
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, tf.function], ids=["eager", "graph"])
+def test_the_hook_writes_before_the_lookup_reads_and_leaves_the_gradient_alone(wrap) -> None:
+    table = StackedTable({"user": 4}, 1, "zeros")
+
+    def double_plus_one(layer: StackedTable, rows: tf.Tensor) -> None:
+        unique = tf.unique(rows)[0]
+        new = 2 * tf.gather(layer.table.value, unique) + 1
+        layer.table.value.scatter_update(tf.IndexedSlices(new, unique))
+
+    table.before_lookup = double_plus_one
+
+    @wrap
+    def step(rows: tf.Tensor) -> tuple[tf.Tensor, tf.IndexedSlices]:
+        with tf.GradientTape() as tape:
+            vectors = table(rows, training=True)
+            loss = tf.reduce_sum(3 * vectors)
+        return vectors, tape.gradient(loss, table.table.value)
+
+    for expected in (1, 3, 7):  # 2 * 0 + 1, 2 * 1 + 1, 2 * 3 + 1
+        vectors, gradient = step(tf.constant([2, 0, 2]))
+        np.testing.assert_array_equal(vectors, [[expected]] * 3)
+        np.testing.assert_array_equal(gradient.values, [[3]] * 3)  # of the look-up alone: the hook's factor 2 is not in it
+        np.testing.assert_array_equal(gradient.indices, [2, 0, 2])
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+def test_tables_stay_float32_under_any_policy(policy: str) -> None:
+    keras.config.set_dtype_policy(policy)
+    try:
+        table, vectors = StackedTable({"user": 4}, 2), NumericVectors(1, 2)
+        assert table(tf.constant([1])).dtype == table.table.value.dtype == tf.float32
+        assert vectors(tf.constant([[1.0]])).dtype == vectors.vectors.value.dtype == tf.float32
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_frozen_tables_have_no_trainable_variable() -> None:
+    table = StackedTable({"user": 4}, 2, trainable=False)
+    assert table.trainable_variables == []
+    assert len(table.variables) == 1
+
+
+def test_numeric_vectors() -> None:
+    layer = NumericVectors(2, 3, "ones")
+    layer.vectors.assign([[1, 2, 3], [4, 5, 6]])
+    # Example (10, 0.5): 10 * (1, 2, 3) and 0.5 * (4, 5, 6).
+    np.testing.assert_array_equal(layer(tf.constant([[10, 0.5]])), [[[10, 20, 30], [2, 2.5, 3]]])

@@ -1,0 +1,115 @@
+"""Batches from Parquet: every row once, in an order that can be repeated and entered anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_specs import CategoricalFeature, ColonnadeError, FeatureSpec, Hash, Label, MultiValuedFeature, NumericFeature
+from trainer.data import Lists, ParquetBatches
+
+SPEC = FeatureSpec(
+    name="rows",
+    features=(
+        CategoricalFeature(name="row", dtype="int64", encoding=Hash(num_buckets=9)),
+        MultiValuedFeature(name="tags", encoding=Hash(num_buckets=9)),
+        NumericFeature(name="x"),
+    ),
+    label=Label(column="y"),
+)
+
+
+def _write(folder: Path, sizes: list[int]) -> list[Path]:
+    """Shards in which row r has the tags [r, r, ...], r mod 4 of them."""
+    paths, first = [], 0
+    for number, size in enumerate(sizes):
+        rows = list(range(first, first + size))
+        table = pa.table(
+            {
+                "row": pa.array(rows, pa.int64()),
+                "tags": pa.array([[r] * (r % 4) for r in rows], pa.list_(pa.int64())),
+                "x": pa.array(rows, pa.float32()),
+                "label": pa.array([r % 2 for r in rows], pa.float32()),
+            }
+        )
+        paths.append(folder / f"train-{number}.parquet")
+        pq.write_table(table, paths[-1], row_group_size=7)
+        first += size
+    return paths
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return _write(tmp_path_factory.mktemp("shards"), [20, 3, 11])
+
+
+@pytest.mark.parametrize("shuffle_rows", [0, 5, 16, 1000])
+def test_every_row_once_and_its_columns_together(shards: list[Path], shuffle_rows: int) -> None:
+    data = ParquetBatches(shards, SPEC, 8, shuffle_rows=shuffle_rows, seed=1)
+    batches = list(data.batches())
+    assert [len(label) for _, label in batches] == [8, 8, 8, 8, 2]
+    assert len(batches) == data.num_batches
+    rows = np.concatenate([features["row"] for features, _ in batches])
+    assert sorted(rows) == list(range(34))
+    for features, label in batches:
+        np.testing.assert_array_equal(label, features["row"] % 2)
+        np.testing.assert_array_equal(features["x"], features["row"])
+        np.testing.assert_array_equal((features["tags"] > 0).sum(1), np.where(features["row"] == 0, 0, features["row"] % 4))
+        np.testing.assert_array_equal(features["tags"].max(1), np.where(features["row"] % 4 == 0, 0, features["row"]))
+
+
+def test_the_order_follows_seed_and_epoch(shards: list[Path]) -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        data = ParquetBatches(shards, SPEC, 8, shuffle_rows=16, seed=seed)
+        return np.concatenate([features["row"] for features, _ in data.batches(epoch)]).tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+    unshuffled = ParquetBatches(shards, SPEC, 8)
+    assert np.concatenate([features["row"] for features, _ in unshuffled.batches()]).tolist() == list(range(34))
+
+
+@settings(max_examples=25, deadline=None)
+@given(batch=st.integers(1, 40), shuffle_rows=st.sampled_from([0, 5, 16, 100]), start=st.integers(0, 5))
+def test_an_epoch_entered_late_goes_on_as_it_would_have(shards: list[Path], batch: int, shuffle_rows: int, start: int) -> None:
+    data = ParquetBatches(shards, SPEC, batch, shuffle_rows=shuffle_rows, seed=3)
+    whole = [(features["row"].tolist(), features["tags"].tolist()) for features, _ in data.batches(2)]
+    late = [(features["row"].tolist(), features["tags"].tolist()) for features, _ in data.batches(2, start)]
+    assert late == whole[start:]
+
+
+def test_the_dataset_holds_the_batches(shards: list[Path]) -> None:
+    data = ParquetBatches(shards, SPEC, 8, shuffle_rows=16)
+    for (features, label), (wanted, wanted_label) in zip(data.dataset(1, 2), data.batches(1, 2), strict=True):
+        np.testing.assert_array_equal(label, wanted_label)
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(features[name], values)
+
+
+def test_lists_are_padded_to_the_longest_of_the_batch() -> None:
+    lists = Lists(np.array([1, 2, 3]), np.array([0, 2, 2]), np.array([2, 0, 1]))
+    assert lists.padded().tolist() == [[1, 2], [0, 0], [3, 0]]
+    assert lists.take(np.array([2, 2, 0])).padded().tolist() == [[3, 0], [3, 0], [1, 2]]
+    assert lists.take(np.array([1])).padded().shape == (1, 0)
+
+
+def test_a_truncated_shard_is_one_clear_error(shards: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "train-0.parquet"
+    broken.write_bytes(shards[0].read_bytes()[:-20])
+    with pytest.raises(ColonnadeError, match="train-0.parquet' cannot be read: .*Preprocess again"):
+        ParquetBatches([broken], SPEC, 8)
+
+
+def test_no_rows_and_missing_columns(tmp_path: Path) -> None:
+    with pytest.raises(ColonnadeError, match="no row to read in train-0.parquet"):
+        ParquetBatches(_write(tmp_path, [0]), SPEC, 8)
+    pq.write_table(pa.table({"row": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(ColonnadeError, match="lacks the columns tags, x, label"):
+        ParquetBatches([tmp_path / "other.parquet"], SPEC, 8)

@@ -1,0 +1,87 @@
+"""Metrics against scikit-learn and against brute force, with ties and constant scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from trainer import metrics
+
+
+def _data(seed: int, rows: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, rows).astype(np.float32)
+    labels[:2] = 0, 1
+    return labels, rng.integers(-levels, levels + 1, rows) / levels * 4.0
+
+
+@pytest.mark.parametrize("levels", [1, 3, 10_000])
+def test_agrees_with_scikit_learn(levels: int) -> None:
+    labels, logits = _data(levels, 500, levels)
+    ours = metrics.binary_metrics(labels, logits)
+    probabilities = 1 / (1 + np.exp(-logits))
+    assert ours["auc"] == pytest.approx(sk.roc_auc_score(labels, logits), abs=1e-12)
+    assert ours["pr_auc"] == pytest.approx(sk.average_precision_score(labels, logits), abs=1e-12)
+    assert ours["log_loss"] == pytest.approx(sk.log_loss(labels, probabilities), abs=1e-12)
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(labels, probabilities >= 0.5))
+    assert ours["precision"] == pytest.approx(sk.precision_score(labels, probabilities >= 0.5))
+    assert ours["recall"] == pytest.approx(sk.recall_score(labels, probabilities >= 0.5))
+
+
+def test_constant_scores_are_worth_nothing() -> None:
+    labels = np.array([0, 1, 1, 0], np.float32)
+    assert metrics.auc(labels, np.zeros(4)) == 0.5
+    assert metrics.average_precision(labels, np.zeros(4)) == 0.5
+
+
+def test_extreme_logits_stay_finite() -> None:
+    ours = metrics.binary_metrics(np.array([0.0, 1.0]), np.array([1e4, 1e4]))
+    assert ours["log_loss"] == pytest.approx(5000.0)  # (10000 + 0) / 2
+    assert np.isfinite(ours["ece"])
+
+
+def test_one_class_has_no_auc() -> None:
+    ours = metrics.binary_metrics(np.ones(3), np.arange(3.0), np.zeros(3, np.int32))
+    assert np.isnan(ours["auc"])
+    assert np.isnan(ours["gauc"])
+    assert np.isnan(ours["normalized_entropy"])
+    nothing = metrics.binary_metrics(np.zeros(3), np.arange(3.0))
+    assert np.isnan(nothing["recall"])
+    assert np.isnan(nothing["pr_auc"])
+
+
+def test_numbers_worked_by_hand() -> None:
+    # Two groups: in the first the positive is above one of two negatives (AUC 1/2, 3 rows), in the second above its one (1, 2 rows).
+    labels, scores = np.array([1, 0, 0, 1, 0.0]), np.array([0.2, 0.1, 0.3, 0.9, 0.1])
+    assert metrics.grouped_auc(labels, scores, np.array([7, 7, 7, 9, 9])) == pytest.approx((3 * 0.5 + 2 * 1.0) / 5)
+    # Mean label 1/2, so the entropy of the base rate is ln 2; logits of zero have a log loss of ln 2.
+    flat = metrics.binary_metrics(np.array([0, 1.0]), np.zeros(2))
+    assert flat["normalized_entropy"] == pytest.approx(1.0)
+    assert flat["calibration_ratio"] == pytest.approx(1.0)  # (1/2 + 1/2) / 1
+    # Two bins of one row each: |0.25 - 0| / 2 + |0.75 - 1| / 2.
+    assert metrics.expected_calibration_error(np.array([1.0, 0.0]), np.array([0.75, 0.25]), bins=2) == pytest.approx(0.25)
+    assert metrics.regression_metrics(np.array([1.0, 2.0]), np.array([1.0, 4.0])) == pytest.approx({"rmse": 2**0.5, "mae": 1.0})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(-2, 2)), min_size=1, max_size=40))
+def test_grouped_auc_equals_the_double_loop(rows: list[tuple[int, bool, int]]) -> None:
+    groups, labels, scores = (np.array(column) for column in zip(*rows, strict=True))
+    total = weight = 0.0
+    for group in set(groups.tolist()):
+        mine = groups == group
+        pairs = [(p > n) + 0.5 * (p == n) for p in scores[mine & labels] for n in scores[mine & ~labels]]
+        if pairs:
+            total += mine.sum() * np.mean(pairs)
+            weight += mine.sum()
+    ours = metrics.grouped_auc(labels.astype(float), scores.astype(float), groups)
+    assert np.isnan(ours) if weight == 0 else ours == pytest.approx(total / weight)
+
+
+def test_group_numbers_of_any_type() -> None:
+    labels, scores = np.array([1, 0, 1, 0.0]), np.array([2, 1, 1, 2.0])
+    for groups in (np.array(["a", "a", "b", "b"]), np.array([0, 0, 1, 1], np.int8), np.array([5, 5, 6, 6], np.int64)):
+        assert metrics.grouped_auc(labels, scores, groups) == 0.5

@@ -1,0 +1,55 @@
+"""Models and hyper-parameters are found by name, and misspelt ones are answered with the nearest."""
+
+from __future__ import annotations
+
+import pytest
+
+from feature_specs import ColonnadeError
+from trainer.config import TrainingConfig, load_recipe
+from trainer.models.registry import find_model, get_model, list_models, register, resolve_hyper_parameters
+
+
+def test_every_model_is_listed_with_its_paper() -> None:
+    models = {info.name: info for info in list_models()}
+    assert models["nfm"].task == "ranking"
+    for info in models.values():
+        assert "http" in info.paper, f"{info.name}: the second paragraph of the file names the paper"
+        assert get_model(info.name).__module__.endswith(f".{info.name}")
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ColonnadeError, match="Unknown model 'nmf'. Did you mean 'nfm'[?] Registered: .*nfm.* See --list_models."):
+        find_model("nmf")
+    with pytest.raises(ColonnadeError, match="Unknown recipe 'none_such'"):
+        load_recipe("none_such", "nfm")
+
+
+def test_a_name_is_given_once() -> None:
+    get_model("nfm")
+    with pytest.raises(ValueError, match="'nfm' is taken by trainer.models.ranking.nfm. Register Other under another name"):
+        register("nfm")(type("Other", (), {}))
+
+
+def test_hyper_parameters_are_typed() -> None:
+    resolved = resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "128,64", "dropout": ".3", "batch_norm": "false"})
+    assert resolved == {"embedding_dim": 64, "hidden_units": (128, 64), "dropout": 0.3, "batch_norm": False, "activation": "relu"}
+    assert resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "[8]"})["hidden_units"] == (8,)
+    assert resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "8"})["hidden_units"] == (8,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden_unit", "3", "Unknown hyper-parameter 'hidden_unit' of NFM. Did you mean 'hidden_units'"),
+        ("dropout", "a", "'dropout' should be of type float. Received: 'a'"),
+        ("hidden_units", "a,b", "'hidden_units' should be of type tuple.int, [.]{3}[]]. Received: 'a,b'"),
+        ("embedding_dim", "[", "'embedding_dim' should be of type int"),
+    ],
+)
+def test_wrong_hyper_parameters(name: str, value: str, message: str) -> None:
+    with pytest.raises(ColonnadeError, match=message):
+        resolve_hyper_parameters(get_model("nfm"), {name: value})
+
+
+def test_training_settings_have_one_default() -> None:
+    assert TrainingConfig.model_validate({"learning_rate": "1e-3"}) == TrainingConfig()

@@ -1,0 +1,1 @@
+"""Training: layers, models, tasks, the loop, and the estimator over them."""

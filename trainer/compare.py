@@ -1,0 +1,70 @@
+"""Compares runs: `python -m trainer.compare RUN_DIR...` prints one table and draws one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from feature_specs.command import CommandParser, run_command
+from feature_specs.errors import ColonnadeError
+from trainer.run import RunDirectory
+
+_COLUMNS = ("auc", "gauc", "log_loss", "rmse", "mae")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = CommandParser("python -m trainer.compare", "Puts several runs in one table and one picture.")
+    parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
+    parser.add_argument("--output", default="compare.png", help="the picture")
+    flags = parser.parse_all(arguments)
+    runs = [RunDirectory.open(path) for path in flags.run_dirs]
+    print(table(runs))
+    plot(runs, Path(flags.output))
+    print(f"\npicture  {flags.output}")
+    return 0
+
+
+def table(runs: Sequence[RunDirectory]) -> str:
+    """Returns one line a run, the best test score first; a run that is not finished shows its last validation metrics."""
+    results = [(run, run.result() if run.is_finished else None) for run in runs]
+    metrics = [result["metrics"]["test"] if result else (run.epochs() or [{"valid": {}}])[-1]["valid"] for run, result in results]
+    columns = [name for name in _COLUMNS if any(name in row for row in metrics)]
+    lines = [("run", "model", "split", "epochs", *columns, "parameters", "examples/s", "train s")]
+    for (run, result), row in sorted(zip(results, metrics, strict=True), key=lambda pair: -(pair[1].get("auc") or 0)):
+        numbers = [f"{row[name]:.5f}" if row.get(name) is not None else "-" for name in columns]
+        tail = (
+            [f"{result['parameters']:,}", f"{result['examples_per_second']:,.0f}", f"{result['seconds']['train']:.1f}"]
+            if result
+            else ["-", "-", "-"]
+        )
+        lines.append((run.path.name, run.config.model, "test" if result else "valid", str(len(run.epochs())), *numbers, *tail))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def plot(runs: Sequence[RunDirectory], path: Path) -> None:
+    """Draws each run's validation loss and metric by epoch.
+
+    Raises:
+        ColonnadeError: No run has finished an epoch.
+    """
+    from matplotlib.figure import Figure
+
+    histories = [(run, run.epochs()) for run in runs if run.epochs() and "valid" in run.epochs()[-1]]
+    if not histories:
+        raise ColonnadeError("None of these runs has finished an epoch. Wait for one, or name others.")
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, metrics in zip(figure.subplots(1, 2), (("log_loss", "rmse"), ("auc", "mae")), strict=True):
+        for run, history in histories:
+            metric = next(name for name in metrics if name in history[0]["valid"])
+            axes.plot([e["epoch"] for e in history], [e["valid"][metric] for e in history], marker="o", markersize=3, label=run.path.name)
+            axes.set(xlabel="epoch", title=f"validation {metric}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    run_command(main)

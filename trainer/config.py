@@ -1,0 +1,99 @@
+"""Everything that decides the outcome of a run, in one frozen record: `config.json` of the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from feature_specs.errors import ColonnadeError, did_you_mean
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class TrainingConfig(BaseModel):
+    """How a model is trained; the same for every model.
+
+    Attributes:
+        epochs: Passes over the training split, at most.
+        max_steps: Optimizer steps, at most; no limit where not given.
+        batch_size: Examples a step.
+        learning_rate: Of the dense part and of the embedding tables.
+        optimizer: Keras optimizer of the dense part.
+        embedding_optimizer: Row-wise optimizer of the embedding tables; its cost follows the batch, not the vocabulary.
+        embedding_l2: lambda of (lambda / 2) * sum of squares over the table rows that a step looks up.
+        clip_norm: Gradients are scaled down to this global norm, dense part and table rows together; 0 turns it off.
+        mixed_precision: Type of the arithmetic; variables stay float32.
+        patience: Epochs without a better validation metric before training stops.
+        steps_per_call: Steps run by one call into the graph.
+        checkpoint_steps: Steps between checkpoints inside an epoch; one is written after every epoch as well.
+        shuffle_rows: Rows held in memory to be shuffled.
+        seed: Of the initial weights, dropout and the order of the examples.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: PositiveInt = 20
+    max_steps: PositiveInt | None = None
+    batch_size: PositiveInt = 1024
+    learning_rate: PositiveFloat = 1e-3
+    optimizer: Literal["adam", "adagrad", "sgd"] = "adam"
+    embedding_optimizer: Literal["lazy_adam", "adagrad"] = "lazy_adam"
+    embedding_l2: NonNegativeFloat = 0.0
+    clip_norm: NonNegativeFloat = 10.0
+    mixed_precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    patience: PositiveInt = 2
+    steps_per_call: PositiveInt = 10
+    checkpoint_steps: PositiveInt = 1000
+    shuffle_rows: PositiveInt = 1 << 18
+    seed: NonNegativeInt = 0
+
+
+class RunConfig(BaseModel):
+    """One run: which model, with which hyper-parameters, on which data, trained how.
+
+    Attributes:
+        model: Registered name.
+        dataset: Name of the spec.
+        fingerprint: Of the spec.
+        data_dir: Where the transformed data is.
+        hyper_parameters: All of the model's, defaults included.
+        training: How it is trained.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    dataset: str
+    fingerprint: str
+    data_dir: str
+    hyper_parameters: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingConfig = TrainingConfig()
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """Returns "name: ours != theirs" for every setting that differs; the place of the data is none."""
+        ours, theirs = _flat(self), _flat(other)
+        return [f"{name}: {ours.get(name)} != {theirs.get(name)}" for name in ours | theirs if ours.get(name) != theirs.get(name)]
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    tree = config.model_dump(mode="json", exclude={"data_dir"})
+    return {"model": tree["model"], "dataset": tree["dataset"], "spec": tree["fingerprint"], **tree["hyper_parameters"], **tree["training"]}
+
+
+def load_recipe(name: str, model: str) -> dict[str, Any]:
+    """Returns the tuned values of `model` in the recipe called `name`: hyper-parameters and training settings in one mapping.
+
+    Raises:
+        ColonnadeError: There is no such recipe, or it has no values for this model.
+    """
+    known = {path.stem: path for path in RECIPES.glob("*.yaml")}
+    if name not in known:
+        raise ColonnadeError(f"Unknown recipe {name!r}.{did_you_mean(name, known)} Recipes: {', '.join(sorted(known))}.")
+    models: Mapping[str, dict[str, Any]] = yaml.safe_load(known[name].read_text(encoding="utf-8"))["models"]
+    if model not in models:
+        raise ColonnadeError(f"Recipe {name!r} has no values for model {model!r}. It has: {', '.join(sorted(models))}.")
+    return dict(models[model])

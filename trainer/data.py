@@ -1,0 +1,183 @@
+"""Batches from Parquet shards: shuffled in blocks, in an order that (seed, epoch) decides, from any position.
+
+An epoch's order: the row groups of all shards are shuffled, joined into blocks of at most `shuffle_rows` rows, and the rows of a block
+are shuffled. Memory is one block, whatever the size of the data, and a resumed epoch skips blocks by their row counts without reading
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
+
+LABEL = "label"
+
+
+class _RowGroup(NamedTuple):
+    shard: int
+    number: int
+    rows: int
+
+
+class Lists(NamedTuple):
+    """A list column: all values of its rows one after the other, and each row's first value and length, `[N]`."""
+
+    values: NDArray
+    starts: NDArray
+    lengths: NDArray
+
+    def take(self, rows: NDArray) -> Lists:
+        """Returns the lists of `rows` alone."""
+        lengths = self.lengths[rows]
+        ends = np.cumsum(lengths)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+        return Lists(self.values[np.repeat(self.starts[rows], lengths) + within], ends - lengths, lengths)
+
+    def padded(self) -> NDArray:
+        """Returns the lists as `[N, T]`, padded with 0 on the right to the longest of them."""
+        longest = int(self.lengths.max(initial=0))
+        result = np.zeros((len(self.lengths), longest), self.values.dtype)
+        result[np.arange(longest) < self.lengths[:, None]] = self.values
+        return result
+
+
+Column = NDArray | Lists
+
+
+class ParquetBatches:
+    """The rows of one split, as batches of `(features, label)`.
+
+    Features are what the transform graph gives: ids `[B]` or `[B, T]` (padded with 0 to the longest of the batch), numbers `[B]`.
+
+    Args:
+        shards: Parquet files of one split.
+        spec: Says which columns are features.
+        batch_size: Rows of a batch; the last of an epoch may be smaller.
+        shuffle_rows: Rows of a block; 0 keeps the order of the files.
+        seed: Of the order.
+
+    Raises:
+        ColonnadeError: A shard is no readable Parquet file or lacks a column, or there are no rows at all.
+    """
+
+    def __init__(self, shards: Sequence[Path], spec: FeatureSpec, batch_size: int, *, shuffle_rows: int = 0, seed: int = 0) -> None:
+        self.spec, self.batch_size, self.shuffle_rows, self.seed = spec, batch_size, shuffle_rows, seed
+        self.shards = list(shards)
+        self.columns = [*(f.name for f in spec.features), LABEL]
+        self._groups = [group for number, path in enumerate(self.shards) for group in self._read_footer(number, path)]
+        self.num_rows = sum(group.rows for group in self._groups)
+        if self.num_rows == 0:
+            names = ", ".join(path.name for path in self.shards) or "no shards"
+            raise ColonnadeError(f"There is no row to read in {names}. Check the split's fractions and the job's rejected-*.jsonl.")
+        self.num_batches = -(-self.num_rows // batch_size)
+        self.element_spec = element_spec(spec)
+
+    def _read_footer(self, number: int, path: Path) -> Iterator[_RowGroup]:
+        try:
+            with pq.ParquetFile(path) as file:
+                metadata, names = file.metadata, set(file.schema_arrow.names)
+        except (OSError, pa.ArrowException) as error:
+            raise ColonnadeError(f"Shard {str(path)!r} cannot be read: {' '.join(str(error).split())}. Preprocess again.") from error
+        lacking = [name for name in self.columns if name not in names]
+        if lacking:
+            raise ColonnadeError(f"Shard {str(path)!r} lacks the columns {', '.join(lacking)}. Preprocess again with this spec.")
+        for index in range(metadata.num_row_groups):
+            yield _RowGroup(number, index, metadata.row_group(index).num_rows)
+
+    def dataset(self, epoch: int = 0, start_batch: int = 0) -> tf.data.Dataset:
+        """Returns the batches of one epoch from `start_batch` on."""
+        return tf.data.Dataset.from_generator(lambda: self.batches(epoch, start_batch), output_signature=self.element_spec).prefetch(2)
+
+    def batches(self, epoch: int = 0, start_batch: int = 0) -> Iterator[tuple[dict[str, NDArray], NDArray]]:
+        """Yields what `dataset` holds, as NumPy arrays."""
+        pending: list[dict[str, Column]] = []
+        waiting = 0
+        for piece in self._pieces(epoch, start_batch * self.batch_size):
+            pending.append(piece)
+            waiting += len(piece[LABEL])
+            if waiting == self.batch_size:
+                yield _collate(pending)
+                pending, waiting = [], 0
+        if pending:
+            yield _collate(pending)
+
+    def read_column(self, name: str) -> pa.ChunkedArray | None:
+        """Returns a whole column in the order of the files, or None where the shards have no such column."""
+        if any(name not in pq.read_schema(path).names for path in self.shards):
+            return None
+        return pa.concat_tables([pq.read_table(path, columns=[name]) for path in self.shards])[name]
+
+    def _pieces(self, epoch: int, start: int) -> Iterator[dict[str, Column]]:
+        """Yields parts of blocks that end where a batch or their block ends, leaving out the first `start` rows of the epoch."""
+        first = 0
+        for number, block in enumerate(self._blocks(epoch)):
+            rows = sum(group.rows for group in block)
+            if first + rows > start:
+                columns = self._read(block)
+                order = self._rng(epoch, number).permutation(rows) if self.shuffle_rows else np.arange(rows)
+                at = max(start - first, 0)
+                while at < rows:
+                    end = min(rows, at + self.batch_size - (first + at) % self.batch_size)
+                    chosen = order[at:end]
+                    yield {name: c.take(chosen) if isinstance(c, Lists) else c[chosen] for name, c in columns.items()}
+                    at = end
+            first += rows
+
+    def _blocks(self, epoch: int) -> Iterator[list[_RowGroup]]:
+        order = self._rng(epoch).permutation(len(self._groups)) if self.shuffle_rows else range(len(self._groups))
+        block: list[_RowGroup] = []
+        for group in (self._groups[i] for i in order):
+            if block and sum(g.rows for g in block) + group.rows > self.shuffle_rows:
+                yield block
+                block = []
+            block.append(group)
+        yield block
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *key])
+
+    def _read(self, block: Sequence[_RowGroup]) -> dict[str, Column]:
+        tables = []
+        for group in block:
+            with pq.ParquetFile(self.shards[group.shard]) as file:
+                tables.append(file.read_row_group(group.number, columns=self.columns, use_threads=False))
+        table = pa.concat_tables(tables).combine_chunks()
+        return {name: _to_numpy(table[name]) for name in self.columns}
+
+
+def _to_numpy(column: pa.ChunkedArray) -> Column:
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        offsets = array.offsets.to_numpy(zero_copy_only=False)
+        return Lists(array.values.to_numpy(zero_copy_only=False), offsets[:-1], np.diff(offsets))
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _collate(pieces: Sequence[dict[str, Column]]) -> tuple[dict[str, NDArray], NDArray]:
+    batch = {}
+    for name in pieces[0]:
+        parts = [piece[name] for piece in pieces]
+        if isinstance(parts[0], Lists):
+            lists = [part for part in parts if isinstance(part, Lists)]
+            lengths = np.concatenate([part.lengths for part in lists])
+            batch[name] = Lists(np.concatenate([part.values for part in lists]), np.cumsum(lengths) - lengths, lengths).padded()
+        else:
+            batch[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    return batch, batch.pop(LABEL)
+
+
+def element_spec(spec: FeatureSpec) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec]:
+    """Returns the types of a batch, `(features, label)`."""
+    tokens = {f.name: tf.TensorSpec([None, None] if f.is_list else [None], tf.int64) for f in spec.token_features}
+    numbers = {f.name: tf.TensorSpec([None], tf.float32) for f in spec.numeric_features}
+    return {f.name: {**tokens, **numbers}[f.name] for f in spec.features}, tf.TensorSpec([None], tf.float32)

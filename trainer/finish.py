@@ -1,0 +1,76 @@
+"""The end of a run: the test split, once; the export, verified; `result.json`; and what the user reads."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from serving.verify import compare_sample
+from trainer.estimator import Estimator
+from trainer.run import RunDirectory
+
+_SHOWN = ("auc", "gauc", "log_loss", "normalized_entropy", "pr_auc", "accuracy", "ece", "rmse", "mae")
+
+
+def finish_run(estimator: Estimator, started: float) -> None:
+    """Evaluates the best weights, exports and verifies them, writes `result.json` and, last, `_SUCCESS`.
+
+    Args:
+        estimator: Trained.
+        started: `time.perf_counter()` at the start of the command.
+    """
+    run = estimator.run
+    marks = [time.perf_counter()]
+    valid, _ = estimator.evaluate_parts("valid")
+    test, parts = estimator.evaluate_parts("test")
+    marks.append(time.perf_counter())
+    version = estimator.export_saved_model()
+    marks.append(time.perf_counter())
+    skew = compare_sample(version, run.path / "sample.parquet", estimator.model)
+    marks.append(time.perf_counter())
+    epochs = run.epochs()
+    training_seconds = sum(line["seconds"]["train"] for line in epochs)
+    result: dict[str, Any] = {
+        "model": run.config.model,
+        "dataset": run.config.dataset,
+        "task": estimator.task.name,
+        "protocol": f"{estimator.spec.split.type} split; best epoch by validation {estimator.task.monitor}; test scored once",
+        "parameters": estimator.loop.parameters,
+        "metrics": {"valid": valid, "test": test},
+        "parts": parts,
+        "skew": {"features": skew.features, "score": skew.score},
+        "examples_per_second": max(line["examples_per_second"] for line in epochs),
+        "seconds": {
+            "train": training_seconds,
+            "validate": sum(line["seconds"]["evaluate"] for line in epochs),
+            "test": marks[1] - marks[0],
+            "export": marks[2] - marks[1],
+            "verify": marks[3] - marks[2],
+            "total": marks[3] - started,
+        },
+        "best_epoch": estimator.loop.position.best_epoch,
+        "epochs": len(epochs),
+        "steps": int(estimator.loop.step),
+        "export": version.relative_to(run.path).as_posix(),
+        "seed": run.config.training.seed,
+    }
+    run.finish(result)
+
+
+def print_result(run: RunDirectory) -> None:
+    """Prints a finished run's metrics and where its parts are."""
+    result = run.result()
+    metrics = result["metrics"]
+    shown = [name for name in _SHOWN if name in metrics["test"]]
+    print(f"\n{result['model']} on {result['dataset']}: {result['parameters']:,} parameters, {result['protocol']}")
+    print(f"  {'':<20}{'valid':>10}{'test':>10}")
+    for name in shown:
+        values = (metrics[split][name] for split in ("valid", "test"))
+        print(f"  {name:<20}" + "".join(f"{value:>10.5f}" if value is not None else f"{'undefined':>10}" for value in values))
+    shares = "  ".join(f"{name} {share:.0%}" for name, share in result["parts"].items())
+    print(f"  parts of the logit    {shares}")
+    print(f"  skew, trained/served  features {result['skew']['features']:.2g}  score {result['skew']['score']:.2g}")
+    speed = f"{result['examples_per_second']:,.0f} examples/s"
+    print(f"  time                  {result['seconds']['train']:.0f} s training ({speed}), {result['seconds']['total']:.0f} s in all\n")
+    print(f"run     {run.path}  (result.json, metrics.jsonl, curves.png, checkpoints/)")
+    print(f"export  {run.path / result['export']}")

@@ -1,0 +1,46 @@
+"""What a model receives: the way to make its input layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from feature_specs import FeatureSpec
+from trainer.layers.fields import FieldEmbeddings, FirstOrder
+from trainer.layers.sequence_features import SequenceFeatures
+from trainer.layers.spec_input import field_names
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Makes input layers for the features of a spec; a model names no feature itself. No two layers share weights.
+
+    Attributes:
+        spec: The features.
+        table_rows: Rows of each table, padding and OOV included; needed for tables with a vocabulary.
+    """
+
+    spec: FeatureSpec
+    table_rows: Mapping[str, int] = field(default_factory=dict)
+
+    def sequences(self, embedding_dim: int, name: str = "sequences") -> SequenceFeatures:
+        """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""
+        return SequenceFeatures(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, name=name)
+
+    def fields(self, embedding_dim: int, name: str = "fields") -> FieldEmbeddings:
+        """Returns a layer from features to one vector a field, `[B, F, D]`."""
+        return FieldEmbeddings(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, name=name)
+
+    def first_order(self, use_bias: bool = False, name: str = "first_order") -> FirstOrder:
+        """Returns a layer from features to the linear term `[B]`."""
+        return FirstOrder(self.spec, table_rows=self.table_rows, use_bias=use_bias, name=name)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The feature of each field of `fields`, in order."""
+        return field_names(self.spec)
+
+    @property
+    def num_fields(self) -> int:
+        """How many fields there are."""
+        return len(self.spec.features)

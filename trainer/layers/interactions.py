@@ -1,0 +1,16 @@
+"""Explicit interactions between fields."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def bi_interaction(fields: tf.Tensor) -> tf.Tensor:
+    """Returns the sum over all pairs of fields of their elementwise products, `[B, F, D]` to `[B, D]`.
+
+    sum_{i<j} v_i * v_j = ((sum_i v_i)^2 - sum_i v_i^2) / 2: He and Chua, "Neural Factorization Machines for Sparse Predictive
+    Analytics", SIGIR 2017, equations 3 and 4. The difference of two large sums is taken in float32.
+    """
+    vectors = tf.cast(fields, tf.float32)
+    pairs = 0.5 * (tf.square(tf.reduce_sum(vectors, axis=1)) - tf.reduce_sum(tf.square(vectors), axis=1))
+    return tf.cast(pairs, fields.dtype)

@@ -1,0 +1,189 @@
+"""The training loop: one step function, run several times a call, and all state in one flat list for the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from feature_specs.errors import ColonnadeError
+from trainer.config import TrainingConfig
+from trainer.data import ParquetBatches
+from trainer.layers import StackedTable
+from trainer.models.base import RankingModel
+from trainer.optimizers import ROWWISE_OPTIMIZERS, deduplicate
+from trainer.precision import LossScale, clip_by_global_norm
+from trainer.tasks import RankingTask
+
+_DENSE_OPTIMIZERS = {"adam": keras.optimizers.Adam, "adagrad": keras.optimizers.Adagrad, "sgd": keras.optimizers.SGD}
+
+
+class Position(BaseModel):
+    """Where training stands; saved in every checkpoint, so that a killed run goes on from there."""
+
+    epoch: int = 0
+    batch: int = 0
+    best: float | None = None
+    best_epoch: int = -1
+    waited: int = 0
+    finished: bool = False
+
+
+class Scores(NamedTuple):
+    """What a model says of N rows.
+
+    Attributes:
+        logits: `[N]` float32.
+        labels: `[N]` float32.
+        part_shares: Mean absolute value of each part, over the sum of these means.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    part_shares: dict[str, float]
+
+
+class Loop:
+    """Trains and scores a model.
+
+    Args:
+        model: A scorer, not yet built.
+        task: Gives the loss.
+        config: How to train.
+        element_spec: Of the batches, `(features, label)`.
+    """
+
+    def __init__(self, model: RankingModel, task: RankingTask, config: TrainingConfig, element_spec: tuple) -> None:
+        self.model, self.task, self.config = model, task, config
+        self.strategy = tf.distribute.get_strategy()
+        self.position = Position()
+        with self.strategy.scope():
+            model(tf.nest.map_structure(lambda s: tf.zeros([2 if d is None else d for d in s.shape], s.dtype), element_spec[0]))
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self._loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+            self._position = tf.Variable("", dtype=tf.string, trainable=False)
+            tables = [layer for layer in model._flatten_layers() if isinstance(layer, StackedTable)]
+            in_tables = {id(table.table) for table in tables}
+            self._dense = [variable for variable in model.trainable_variables if id(variable) not in in_tables]
+            self._rowwise = ROWWISE_OPTIMIZERS[config.embedding_optimizer](tables, config.learning_rate, config.embedding_l2, self.step)
+            self._optimizer = _DENSE_OPTIMIZERS[config.optimizer](config.learning_rate)
+            self._optimizer.build(self._dense)
+            self._loss_scale = LossScale() if config.mixed_precision == "float16" else None
+        self._rowwise.attach()
+        self._tables = tables
+        self.weights: list[tf.Variable] = [variable.value for variable in model.variables]
+        optimizer_state = [variable.value for variable in self._optimizer.variables]
+        own_state = [*self._rowwise.variables, *(self._loss_scale.variables if self._loss_scale else [])]
+        self.state: list[tf.Variable] = [*self.weights, *optimizer_state, *own_state, self.step, self._loss_sum, self._position]
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters."""
+        return int(sum(np.prod(variable.shape) for variable in self.model.trainable_variables))
+
+    def train(self, iterator: object, steps: int) -> None:
+        """Runs `steps` steps on the next batches of `iterator`.
+
+        Raises:
+            ColonnadeError: The loss is no longer finite.
+        """
+        self._train(iterator, tf.constant(steps, tf.int64))
+        if not np.isfinite(self._loss_sum.numpy()):
+            raise ColonnadeError(
+                f"Training stopped: the loss is not finite within the {steps} steps before step {int(self.step)}. "
+                "Lower --learning_rate, lower clip_norm, or look for extreme numbers in the data's statistics.json."
+            )
+
+    @tf.function(reduce_retracing=True)
+    def _train(self, iterator: object, steps: tf.Tensor) -> None:
+        for _ in tf.range(steps):
+            features, labels = next(iterator)  # type: ignore[call-overload]
+            self.strategy.run(self._train_step, args=(features, labels))
+
+    def _train_step(self, features: dict[str, tf.Tensor], labels: tf.Tensor) -> None:
+        variables = [variable.value for variable in (*self._dense, *(table.table for table in self._tables))]
+        with tf.GradientTape() as tape:
+            logits = self.model(features, training=True)
+            losses = self.task.losses(labels, logits)
+            loss = tf.reduce_mean(losses)
+            target = loss * self._loss_scale.scale if self._loss_scale else loss
+        gradients = tape.gradient(target, variables)
+        gradients = [deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+        if self._loss_scale:
+            gradients = self._loss_scale.unscale(gradients)
+        dense, sparse = gradients[: len(self._dense)], gradients[len(self._dense) :]
+        sparse = [self._rowwise.add_l2(number, gradient) for number, gradient in enumerate(sparse)]
+        if self.config.clip_norm:
+            clipped = clip_by_global_norm([*dense, *sparse], self.config.clip_norm)
+            dense, sparse = clipped[: len(dense)], clipped[len(dense) :]
+        self._optimizer.apply(dense, self._dense)
+        for number, gradient in enumerate(sparse):
+            self._rowwise.apply(number, gradient)
+        self._loss_sum.assign_add(tf.cast(tf.reduce_sum(losses), tf.float64))
+        self.step.assign_add(1)
+
+    def take_loss_sum(self) -> float:
+        """Returns the sum of all examples' losses since the last call."""
+        total = float(self._loss_sum.numpy())
+        self._loss_sum.assign(0.0)
+        return total
+
+    def finish_rows(self) -> None:
+        """Brings all table rows up to date; to be called before scoring."""
+        self._rowwise.finish()
+
+    def score(self, data: ParquetBatches, max_batches: int = -1) -> Scores:
+        """Returns the logits of all rows of `data` (of the first `max_batches` batches), in its order, with dropout off."""
+        logits: list[NDArray] = []
+        labels: list[NDArray] = []
+        sums: dict[str, float] = {}
+        for features, label in data.dataset().take(max_batches):
+            parts = self._parts(features)
+            logits.append(tf.add_n(list(parts.values())).numpy())
+            labels.append(label.numpy())
+            for name, part in parts.items():
+                sums[name] = sums.get(name, 0.0) + float(tf.reduce_sum(tf.abs(part)))
+        total = sum(sums.values()) or 1.0
+        return Scores(np.concatenate(logits), np.concatenate(labels), {name: value / total for name, value in sums.items()})
+
+    @tf.function(reduce_retracing=True)
+    def _parts(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return self.model.scored_parts(features)
+
+    def save(self, folder: Path) -> None:
+        """Writes everything that resuming needs into `folder`, then lets go of the checkpoint before the last."""
+        self._position.assign(self.position.model_dump_json())
+        _manager(folder, self.state).save(checkpoint_number=int(self.step))
+
+    def restore(self, folder: Path) -> bool:
+        """Reads the newest checkpoint of `folder`; returns whether there is one."""
+        if not _restore(folder, self.state):
+            return False
+        self.position = Position.model_validate_json(self._position.numpy())
+        return True
+
+    def save_weights(self, folder: Path) -> None:
+        """Writes the model's variables alone."""
+        _manager(folder, self.weights).save(checkpoint_number=int(self.step))
+
+    def restore_weights(self, folder: Path) -> bool:
+        """Reads what `save_weights` wrote; returns whether there is any."""
+        return _restore(folder, self.weights)
+
+
+def _manager(folder: Path, variables: list[tf.Variable]) -> tf.train.CheckpointManager:
+    # A flat list: a Checkpoint of the model itself loses variables of layers inside lists and dropout's seeds.
+    return tf.train.CheckpointManager(tf.train.Checkpoint(state=variables), str(folder), max_to_keep=2)
+
+
+def _restore(folder: Path, variables: list[tf.Variable]) -> bool:
+    manager = _manager(folder, variables)
+    if manager.latest_checkpoint is None:
+        return False
+    manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    return True

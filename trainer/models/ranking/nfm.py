@@ -1,0 +1,57 @@
+"""Neural Factorization Machine (NFM).
+
+He and Chua, "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR 2017, https://arxiv.org/abs/1708.05027.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from trainer.layers import MLP, Inputs, bi_interaction
+from trainer.models.base import RankingModel
+from trainer.models.registry import register
+
+
+@register("nfm")
+class NFM(RankingModel):
+    """Adds an MLP over the bi-interaction pooling of all fields to a linear model (equations 2 to 7).
+
+    With no hidden layer and a projection of ones it is exactly an FM. Lists are pooled to one vector a field with their mask.
+
+    Args:
+        inputs: The shared input layers of the data set.
+        embedding_dim: Width of the factors.
+        hidden_units: Widths of the hidden layers.
+        dropout: Rate on the pooled vector, and after each hidden layer.
+        batch_norm: Whether the pooled vector and the hidden layers are batch-normalised (section 3.3.2).
+        activation: Non-linearity of the hidden layers.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        embedding_dim: int = 64,
+        hidden_units: tuple[int, ...] = (64,),
+        dropout: float = 0.5,
+        batch_norm: bool = True,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.first_order = inputs.first_order()
+        self.fields = inputs.fields(embedding_dim)
+        self.pooled_norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="pooled_norm") if batch_norm else None
+        self.pooled_dropout = keras.layers.Dropout(dropout, name="pooled_dropout")
+        self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
+        self.projection = keras.layers.Dense(1, name="projection")  # its bias is the paper's w_0
+
+    def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the first-order term and the interaction, each `[B]`."""
+        pooled = bi_interaction(self.fields(features))
+        if self.pooled_norm is not None:
+            pooled = self.pooled_norm(pooled)
+        hidden = self.hidden(self.pooled_dropout(pooled))
+        return {"first_order": self.first_order(features), "interaction": tf.squeeze(self.projection(hidden), axis=1)}

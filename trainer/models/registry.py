@@ -1,0 +1,106 @@
+"""Finds models by name: one file a model, called as the model is registered.
+
+Listing and misspelt names are answered from the files' docstrings, without importing TensorFlow.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from feature_specs.errors import ColonnadeError, did_you_mean
+
+_REGISTRY: dict[str, type] = {}
+ModelType = TypeVar("ModelType", bound=type)
+
+
+class ModelInfo(NamedTuple):
+    """One line of `--list_models`."""
+
+    name: str
+    task: str
+    paper: str
+
+
+def register(name: str) -> Callable[[ModelType], ModelType]:
+    """Class decorator: makes a model known as `name`."""
+
+    def decorate(model: ModelType) -> ModelType:
+        if name in _REGISTRY and _REGISTRY[name].__module__ != model.__module__:
+            raise ValueError(f"Model name {name!r} is taken by {_REGISTRY[name].__module__}. Register {model.__name__} under another name.")
+        _REGISTRY[name] = model
+        return model
+
+    return decorate
+
+
+def list_models() -> list[ModelInfo]:
+    """Returns every model of the tree, sorted by task and name; the paper is the second paragraph of the file's docstring."""
+    found = []
+    for path in sorted(Path(__file__).parent.glob("*/[a-z]*.py")):
+        paragraphs = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")
+        found.append(ModelInfo(path.stem, path.parent.name, " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""))
+    return found
+
+
+def find_model(name: str) -> ModelInfo:
+    """Returns what is known about the model called `name`, without importing it.
+
+    Raises:
+        ColonnadeError: No model has this name.
+    """
+    known = {info.name: info for info in list_models()}
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ColonnadeError(f"Unknown model {name!r}.{hint} Registered: {', '.join(sorted(known))}. See --list_models.")
+    return known[name]
+
+
+def get_model(name: str) -> type:
+    """Returns the class registered as `name`, importing its file."""
+    if name not in _REGISTRY:
+        info = find_model(name)
+        importlib.import_module(f"trainer.models.{info.task}.{name}")
+    return _REGISTRY[name]
+
+
+def hyper_parameters(model: type) -> dict[str, inspect.Parameter]:
+    """Returns the keyword-only arguments of the model's constructor: they are its hyper-parameters."""
+    signature = inspect.signature(model, eval_str=True)
+    return {name: p for name, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def resolve_hyper_parameters(model: type, given: Mapping[str, object]) -> dict[str, Any]:
+    """Returns all hyper-parameters of `model`: those given, checked and converted to their type, and the defaults of the others.
+
+    Raises:
+        ColonnadeError: A name is unknown or a value is of another type.
+    """
+    known = hyper_parameters(model)
+    resolved = {name: parameter.default for name, parameter in known.items()}
+    for name, value in given.items():
+        if name not in known:
+            raise ColonnadeError(
+                f"Unknown hyper-parameter {name!r} of {model.__name__}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+            )
+        resolved[name] = convert(name, value, known[name].annotation)
+    return resolved
+
+
+def convert(name: str, value: object, annotation: Any) -> Any:  # noqa: ANN401 (whatever the annotation says)
+    """Returns `value` (text is read as YAML) as the type `annotation`, or raises a ColonnadeError naming the hyper-parameter."""
+    try:
+        parsed = yaml.safe_load(value) if isinstance(value, str) else value
+        if isinstance(value, str) and "tuple" in str(annotation) and not isinstance(parsed, list):
+            parsed = [yaml.safe_load(part) for part in value.split(",")]
+        return TypeAdapter(annotation).validate_python(parsed)
+    except (ValidationError, yaml.YAMLError) as error:
+        expected = getattr(annotation, "__name__", None) if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+        raise ColonnadeError(f"Hyper-parameter {name!r} should be of type {expected}. Received: {value!r}.") from error

@@ -1,0 +1,70 @@
+"""Mixed precision: the type of the arithmetic, and the loss scaling that float16 needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import keras
+import tensorflow as tf
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
+
+
+@contextmanager
+def precision_policy(mixed_precision: str) -> Iterator[None]:
+    """Layers made inside compute in `mixed_precision` and keep float32 variables."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(_POLICIES[mixed_precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+class LossScale:
+    """Keeps small float16 gradients from vanishing: the loss is multiplied by a power of two, the gradients divided by it.
+
+    A step whose gradients overflow counts as a step with zero gradients, and the scale is halved; after `growth_steps` good steps it
+    is doubled. Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2.
+    """
+
+    growth_steps = 2000
+
+    def __init__(self) -> None:
+        self.scale = tf.Variable(2.0**15, trainable=False)
+        self.good_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The state, in a fixed order."""
+        return [self.scale, self.good_steps]
+
+    def unscale(self, gradients: Sequence[Gradient]) -> list[Gradient]:
+        """Returns the true gradients, all zero where one of them overflowed, and adapts the scale."""
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(_values(gradient))) for gradient in gradients])
+        factor = 1.0 / self.scale
+        unscaled = [_map(lambda v: tf.where(finite, tf.cast(v, tf.float32) * factor, 0.0), gradient) for gradient in gradients]
+        grown = self.good_steps + 1 >= self.growth_steps
+        self.scale.assign(tf.where(finite, tf.where(grown, self.scale * 2.0, self.scale), tf.maximum(self.scale / 2.0, 1.0)))
+        self.good_steps.assign(tf.where(finite & ~grown, self.good_steps + 1, 0))
+        return unscaled
+
+
+def clip_by_global_norm(gradients: Sequence[Gradient], norm: float) -> list[Gradient]:
+    """Returns the gradients, scaled down together so that their joint L2 norm is at most `norm`."""
+    total = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(_values(gradient))) for gradient in gradients]))
+    factor = tf.minimum(1.0, norm / tf.maximum(total, 1e-12))
+    return [_map(lambda v: v * factor, gradient) for gradient in gradients]
+
+
+def _values(gradient: Gradient) -> tf.Tensor:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def _map(function: Callable[[tf.Tensor], tf.Tensor], gradient: Gradient) -> Gradient:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
+    return function(gradient)

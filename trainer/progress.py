@@ -1,0 +1,78 @@
+"""What a user sees of a run: the progress line, TensorBoard events and the picture of its curves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from trainer.data import ParquetBatches
+
+
+class EpochProgress:
+    """A line with examples per second and the time left in the epoch."""
+
+    def __init__(self, epoch: int, epochs: int, data: ParquetBatches, first_batch: int) -> None:
+        self._data, self._batch = data, first_batch
+        self._bar = tqdm(
+            total=data.num_rows,
+            initial=first_batch * data.batch_size,
+            desc=f"epoch {epoch}/{epochs}",
+            unit=" examples",
+            unit_scale=True,
+            leave=False,
+            file=sys.stderr,
+            disable=None,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> EpochProgress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def advance(self, batches: int) -> None:
+        """Counts `batches` more batches as done."""
+        rows = [min(batch * self._data.batch_size, self._data.num_rows) for batch in (self._batch, self._batch + batches)]
+        self._batch += batches
+        self._bar.update(rows[1] - rows[0])
+
+
+def log_events(folder: Path, line: dict[str, Any]) -> None:
+    """Appends one epoch's numbers to the TensorBoard events in `folder`."""
+    for name, scalars in (("train", {"loss": line["loss"], **line.get("train", {})}), ("valid", line.get("valid", {}))):
+        if not scalars:
+            continue
+        writer = tf.summary.create_file_writer(str(folder / name))
+        with writer.as_default(step=line["step"]):
+            for metric, value in scalars.items():
+                tf.summary.scalar(f"metrics/{metric}", value)
+            if name == "train":
+                tf.summary.scalar("examples_per_second", line["examples_per_second"])
+        writer.close()
+
+
+def plot_curves(path: Path, history: Sequence[dict[str, Any]], monitor: str) -> None:
+    """Draws loss and monitored metric by epoch, training and validation, into a PNG file."""
+    from matplotlib.figure import Figure
+
+    epochs = [line["epoch"] for line in history]
+    loss = "log_loss" if "log_loss" in history[0]["valid"] else "rmse"
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 2), (loss, monitor), strict=True):
+        for split in ("train", "valid"):
+            axes.plot(epochs, [line[split][metric] for line in history], marker="o", markersize=3, label=split)
+        if metric == "log_loss":
+            axes.plot(epochs, [line["loss"] for line in history], linestyle=":", color="gray", label="train, while learning (dropout on)")
+        best = max(history, key=lambda line: line["valid"][monitor] * (-1 if monitor == "rmse" else 1))
+        axes.axvline(best["epoch"], color="gray", linewidth=0.8, linestyle="--")
+        axes.set(xlabel="epoch", title=metric)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=110)

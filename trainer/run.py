@@ -1,0 +1,145 @@
+"""The run directory: made once, enough to resume, evaluate, export and explain without any flag."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
+from preprocessing.artifacts import DataDirectory
+from trainer.config import RunConfig
+
+_PACKAGES = ("tensorflow", "tensorflow-transform", "apache-beam", "keras", "numpy", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One training run on disk.
+
+    Attributes:
+        path: The directory.
+        config: What `config.json` holds.
+        spec: What `spec.json` holds.
+        table_rows: Rows of each embedding table, padding and OOV buckets included.
+    """
+
+    path: Path
+    config: RunConfig
+    spec: FeatureSpec
+    table_rows: dict[str, int]
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig, data: DataDirectory) -> RunDirectory:
+        """Returns the run at `path`: a new one, or the one that is there if it has the same configuration.
+
+        Raises:
+            ColonnadeError: There is a run with another configuration, or something that is no run.
+        """
+        if (path / "config.json").is_file():
+            run = cls.open(path)
+            differences = run.config.differences(config)
+            if differences:
+                raise ColonnadeError(
+                    f"{str(path)!r} holds a run with other settings ({'; '.join(differences)}). Use the same flags to resume it, "
+                    "choose another --run_dir, or delete it."
+                )
+            return run
+        if path.exists() and any(path.iterdir()):
+            raise ColonnadeError(f"{str(path)!r} is not empty and holds no run. Choose another --run_dir.")
+        # Made beside its place and renamed, so that a run directory has all of its parts or does not exist.
+        partial = path.with_name(f".{path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        shutil.copytree(data.transform_fn, partial / "transform_fn")
+        if (data.path / "sample.parquet").is_file():
+            shutil.copy(data.path / "sample.parquet", partial)
+        (partial / "spec.json").write_text(data.spec.to_json(), encoding="utf-8")
+        write_json(partial / "versions.json", _versions())
+        write_json(partial / "config.json", {**config.model_dump(mode="json"), "table_rows": data.table_rows})
+        if path.exists():
+            path.rmdir()
+        partial.rename(path)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """Returns the run at `path`.
+
+        Raises:
+            ColonnadeError: There is none.
+        """
+        path = Path(path)
+        try:
+            tree = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            spec = FeatureSpec.load(path / "spec.json")
+            table_rows = tree.pop("table_rows")
+            return cls(path, RunConfig.model_validate(tree), spec, table_rows)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise ColonnadeError(f"{str(path)!r} is no run directory ({reason}). Train one with trainer.task.") from error
+
+    @property
+    def last(self) -> Path:
+        """Folder of the checkpoints that training resumes from."""
+        return self.path / "checkpoints" / "last"
+
+    @property
+    def best(self) -> Path:
+        """Folder of the weights with the best validation metric."""
+        return self.path / "checkpoints" / "best"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training, evaluation and export have all ended well."""
+        return (self.path / "_SUCCESS").is_file()
+
+    def result(self) -> dict[str, Any]:
+        """Returns what `result.json` holds."""
+        return json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Returns the lines of `metrics.jsonl`, one an epoch."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    def write_epochs(self, epochs: list[dict[str, Any]]) -> None:
+        """Replaces `metrics.jsonl`, in one step: a killed run leaves the old or the new one."""
+        _replace(self.path / "metrics.jsonl", "".join(_to_json(epoch) + "\n" for epoch in epochs))
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Writes `result.json`, then `_SUCCESS`."""
+        write_json(self.path / "result.json", result)
+        _replace(self.path / "_SUCCESS", self.config.fingerprint + "\n")
+
+
+def write_json(path: Path, tree: object) -> None:
+    """Writes `tree` to `path` in one step."""
+    _replace(path, _to_json(tree, indent=2) + "\n")
+
+
+def _to_json(tree: object, indent: int | None = None) -> str:
+    """JSON has no NaN: a metric that is not defined is null."""
+    return json.dumps(_without_nan(tree), indent=indent, allow_nan=False)
+
+
+def _without_nan(tree: object) -> object:
+    if isinstance(tree, dict):
+        return {name: _without_nan(value) for name, value in tree.items()}
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}

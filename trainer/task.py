@@ -1,0 +1,160 @@
+"""Trains a model: `python -m trainer.task --model nfm`.
+
+The composition root: fetches and preprocesses the data where that has not been done, trains, evaluates, exports and verifies. Every
+step is skipped that an earlier, killed start of the same command has finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from feature_specs.command import CommandParser, load_tensorflow, run_command
+from feature_specs.datasets import get_dataset
+from feature_specs.errors import ColonnadeError, did_you_mean
+from feature_specs.spec import FeatureSpec
+from preprocessing.artifacts import DataDirectory, default_data_dir
+from trainer.config import RunConfig, TrainingConfig, load_recipe
+from trainer.models.registry import find_model, get_model, hyper_parameters, list_models, resolve_hyper_parameters
+
+_DEFAULT_DATASET = {"ranking": "movielens_100k", "matching": "movielens_100k_implicit"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    flags = _parser().parse_all(arguments)
+    if flags.list_models:
+        for info in list_models():
+            print(f"{info.name:<14} {info.task:<9} {info.paper}")
+        return 0
+    if flags.model is None:
+        raise ColonnadeError("--model is missing. Name one of --list_models, such as --model nfm.")
+    info = find_model(flags.model)
+    spec = _spec(flags, info.task)
+    settings = _settings(flags)
+    _training(settings)
+    data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
+    run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{info.name}"
+    started = time.perf_counter()
+    config = _config(flags, spec, data_dir, settings)
+    _preprocess(flags, spec, data_dir)
+    return _run(config, run_dir, flags.summary, started)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("python -m trainer.task", "Trains, evaluates, exports and verifies one model.")
+    default = argparse.SUPPRESS
+    parser.add_argument("--model", help="registered name; see --list_models")
+    parser.add_argument("--dataset", help="built-in data set (default: movielens_100k, for matching models movielens_100k_implicit)")
+    parser.add_argument("--spec", help="your own spec, a YAML or JSON file")
+    parser.add_argument("--input", nargs="+", metavar="GLOB", help="raw files, where the data is not fetched")
+    parser.add_argument("--data_dir", help="preprocessed data, made if missing (default: data/<dataset>)")
+    parser.add_argument("--run_dir", help="where the run goes (default: runs/<dataset>-<model>)")
+    parser.add_argument("--recipe", help="tuned values for a data set; flags win over them")
+    parser.add_argument("--epochs", type=int, default=default)
+    parser.add_argument("--max_steps", type=int, default=default)
+    parser.add_argument("--batch_size", type=int, default=default)
+    parser.add_argument("--learning_rate", type=float, default=default)
+    parser.add_argument("--mixed_precision", choices=("float32", "bfloat16", "float16"), default=default)
+    parser.add_argument("--seed", type=int, default=default)
+    parser.add_argument("--hparams", nargs="+", default=[], metavar="KEY=VALUE", help="hyper-parameters of the model and of training")
+    parser.add_argument("--list_models", action="store_true", help="print every model: name, task, paper")
+    parser.add_argument("--summary", action="store_true", help="print layers, shapes and parameters, and stop")
+    return parser
+
+
+def _spec(flags: argparse.Namespace, task: str) -> FeatureSpec:
+    if flags.dataset and flags.spec:
+        raise ColonnadeError("--dataset and --spec were both given. Give one of them.")
+    return FeatureSpec.load(flags.spec) if flags.spec else get_dataset(flags.dataset or _DEFAULT_DATASET[task])
+
+
+def _settings(flags: argparse.Namespace) -> dict[str, Any]:
+    """Returns what was asked for by recipe, --hparams and flags, the later winning; text values are not converted yet."""
+    settings = load_recipe(flags.recipe, flags.model) if flags.recipe else {}
+    for pair in flags.hparams:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ColonnadeError(f"--hparams takes key=value pairs. Received: {pair!r}.")
+        settings[name] = value
+    given = vars(flags)
+    return settings | {name: given[name] for name in TrainingConfig.model_fields if name in given}
+
+
+def _training(settings: dict[str, Any]) -> TrainingConfig:
+    given = {name: value for name, value in settings.items() if name in TrainingConfig.model_fields}
+    try:
+        return TrainingConfig.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name, message = problem["loc"][0], problem["msg"][:1].lower() + problem["msg"][1:]
+        raise ColonnadeError(f"Training setting {str(name)!r}: {message}. Received: {problem['input']!r}.") from error
+
+
+def _preprocess(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path) -> None:
+    """Runs the preprocessing job in a process of its own: importing TF-Transform changes what Keras means."""
+    if (data_dir / "_SUCCESS").is_file():
+        DataDirectory.open(data_dir, expected=spec)
+        return
+    which = ["--spec", flags.spec] if flags.spec else ["--dataset", spec.name]
+    inputs = ["--input", *flags.input] if flags.input else []
+    command = [sys.executable, "-m", "preprocessing.task", *which, *inputs, "--output", str(data_dir)]
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        sys.exit(status)
+
+
+def _config(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path, settings: dict[str, Any]) -> RunConfig:
+    load_tensorflow()
+    model = get_model(flags.model)
+    known = hyper_parameters(model)
+    for name in settings:
+        if name not in known and name not in TrainingConfig.model_fields:
+            options = [*known, *TrainingConfig.model_fields]
+            raise ColonnadeError(
+                f"Unknown hyper-parameter {name!r}.{did_you_mean(name, options)} Of {flags.model}: {', '.join(known)}. "
+                f"Of training: {', '.join(TrainingConfig.model_fields)}."
+            )
+    return RunConfig(
+        model=flags.model,
+        dataset=spec.name,
+        fingerprint=spec.fingerprint,
+        data_dir=str(data_dir),
+        hyper_parameters=resolve_hyper_parameters(model, {name: value for name, value in settings.items() if name in known}),
+        training=_training(settings),
+    )
+
+
+def _run(config: RunConfig, run_dir: Path, summary: bool, started: float) -> int:
+    from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
+    from trainer.finish import finish_run, print_result
+    from trainer.run import RunDirectory
+
+    if summary:
+        from trainer.summary import summarise
+
+        print(summarise(config))
+        return 0
+    if (run_dir / "_SUCCESS").is_file():
+        run = RunDirectory.create(run_dir, config, DataDirectory.open(config.data_dir))
+        print(f"{run_dir} is finished already, with equal settings. Its result:")
+        print_result(run)
+        return 0
+    estimator = Estimator(config, run_dir)
+    step = int(estimator.loop.step)
+    if step:
+        print(f"Resuming {run_dir} from step {step} (epoch {estimator.loop.position.epoch + 1}).")
+    train_and_evaluate(estimator, TrainSpec(), EvalSpec())
+    finish_run(estimator, started)
+    print_result(estimator.run)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
