@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from serving.verify import compare_sample
+from serving.skew import compare_sample
 from trainer.estimator import Estimator
 from trainer.run import RunDirectory
 

@@ -16,7 +16,7 @@ from trainer.config import TrainingConfig
 from trainer.data import ParquetBatches
 from trainer.layers import StackedTable
 from trainer.models.base import RankingModel
-from trainer.optimizers import ROWWISE_OPTIMIZERS, deduplicate
+from trainer.optimizers import ROWWISE_OPTIMIZERS
 from trainer.precision import LossScale, clip_by_global_norm
 from trainer.tasks import RankingTask
 
@@ -74,8 +74,6 @@ class Loop:
             self._optimizer = _DENSE_OPTIMIZERS[config.optimizer](config.learning_rate)
             self._optimizer.build(self._dense)
             self._loss_scale = LossScale() if config.mixed_precision == "float16" else None
-        self._rowwise.attach()
-        self._tables = tables
         self.weights: list[tf.Variable] = [variable.value for variable in model.variables]
         optimizer_state = [variable.value for variable in self._optimizer.variables]
         own_state = [*self._rowwise.variables, *(self._loss_scale.variables if self._loss_scale else [])]
@@ -106,24 +104,21 @@ class Loop:
             self.strategy.run(self._train_step, args=(features, labels))
 
     def _train_step(self, features: dict[str, tf.Tensor], labels: tf.Tensor) -> None:
-        variables = [variable.value for variable in (*self._dense, *(table.table for table in self._tables))]
-        with tf.GradientTape() as tape:
+        with self._rowwise.answering_lookups() as lookups, tf.GradientTape() as tape:
             logits = self.model(features, training=True)
             losses = self.task.losses(labels, logits)
             loss = tf.reduce_mean(losses)
             target = loss * self._loss_scale.scale if self._loss_scale else loss
-        gradients = tape.gradient(target, variables)
-        gradients = [deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+        dense, rows = tape.gradient(target, ([variable.value for variable in self._dense], [lookup.weights for lookup in lookups]))
+        updates = self._rowwise.updates(lookups, rows)
+        gradients = [*dense, *(update.gradient for update in updates)]
         if self._loss_scale:
             gradients = self._loss_scale.unscale(gradients)
-        dense, sparse = gradients[: len(self._dense)], gradients[len(self._dense) :]
-        sparse = [self._rowwise.add_l2(number, gradient) for number, gradient in enumerate(sparse)]
         if self.config.clip_norm:
-            clipped = clip_by_global_norm([*dense, *sparse], self.config.clip_norm)
-            dense, sparse = clipped[: len(dense)], clipped[len(dense) :]
-        self._optimizer.apply(dense, self._dense)
-        for number, gradient in enumerate(sparse):
-            self._rowwise.apply(number, gradient)
+            gradients = clip_by_global_norm(gradients, self.config.clip_norm)
+        self._optimizer.apply(gradients[: len(dense)], self._dense)
+        for update, gradient in zip(updates, gradients[len(dense) :], strict=True):
+            self._rowwise.apply(update._replace(gradient=gradient))
         self._loss_sum.assign_add(tf.cast(tf.reduce_sum(losses), tf.float64))
         self.step.assign_add(1)
 

@@ -1,13 +1,16 @@
 """Row-wise optimizers of embedding tables: a step costs what its batch looks up, whatever the size of the table.
 
-Gradients arrive as IndexedSlices. Equal rows are summed first, so that an update is applied once a row and the result does not depend
-on the order of the batch.
+During a training step the optimizer answers the tables' look-ups: it reads each row once, with its state, and what the model sees is a
+gather from these few rows. So gradients are with respect to them, equal rows are summed by back-propagation itself, and the step ends
+with one scatter a variable.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,11 +19,28 @@ from trainer.layers import StackedTable
 
 _ROWS_AT_ONCE = 1 << 18
 
-def deduplicate(slices: tf.IndexedSlices) -> tf.IndexedSlices:
-    """Returns the same gradient with each row named once: values `[U, D]`, indices `[U]`."""
-    rows, position = tf.unique(tf.cast(slices.indices, tf.int64))
-    values = tf.math.unsorted_segment_sum(tf.cast(slices.values, tf.float32), position, tf.size(rows))
-    return tf.IndexedSlices(values, rows, slices.dense_shape)
+
+class Lookup(NamedTuple):
+    """What a step has read from one table, each row once.
+
+    Attributes:
+        number: Which table.
+        rows: Row numbers, `[U]` int32.
+        weights: The rows, up to date, `[U, D]`: what gradients are taken with respect to.
+        slots: The optimizer's state of these rows, `[U, ...]`.
+    """
+
+    number: int
+    rows: tf.Tensor
+    weights: tf.Tensor
+    slots: dict[str, tf.Tensor]
+
+
+class Update(NamedTuple):
+    """A look-up and the gradient of its rows, `[U, D]`; a table has one a step."""
+
+    lookup: Lookup
+    gradient: tf.Tensor
 
 
 class RowwiseOptimizer(abc.ABC):
@@ -35,33 +55,65 @@ class RowwiseOptimizer(abc.ABC):
 
     def __init__(self, tables: Sequence[StackedTable], learning_rate: float, l2: float, step: tf.Variable) -> None:
         self.tables, self.learning_rate, self.l2, self.step = list(tables), learning_rate, l2, step
-        self.slots: list[dict[str, tf.Variable]] = [self._make_slots(table.table.value) for table in self.tables]
+        self.slots: list[dict[str, tf.Variable]] = [self._make_slots(table.table.shape) for table in self.tables]
 
     @property
     def variables(self) -> list[tf.Variable]:
         """All state, in a fixed order."""
         return [slot for slots in self.slots for slot in slots.values()]
 
-    def attach(self) -> None:  # noqa: B027 (most optimizers owe a row nothing)
-        """Has the tables bring rows up to date before they are looked up in training."""
+    @contextmanager
+    def answering_lookups(self) -> Iterator[list[Lookup]]:
+        """Answers the tables' look-ups inside the block, and notes them in the list that it gives."""
+        lookups: list[Lookup] = []
 
-    def add_l2(self, number: int, gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-        """Returns the de-duplicated gradient of table `number` with the penalty's gradient added."""
-        if not self.l2:
-            return gradient
-        rows = tf.gather(self.tables[number].table.value, gradient.indices)
-        return tf.IndexedSlices(gradient.values + self.l2 * rows, gradient.indices, gradient.dense_shape)
+        def answer(number: int, rows: tf.Tensor) -> tf.Tensor:
+            distinct, position = tf.unique(tf.cast(rows, tf.int32))
+            lookups.append(self._read(number, distinct))
+            return tf.gather(lookups[-1].weights, position)
+
+        for number, table in enumerate(self.tables):
+            table.answer = lambda rows, number=number: answer(number, rows)
+        try:
+            yield lookups
+        finally:
+            for table in self.tables:
+                table.answer = None
+
+    def updates(self, lookups: Sequence[Lookup], gradients: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> list[Update]:
+        """Returns one update a table, with the penalty's gradient added.
+
+        Args:
+            lookups: Of the step.
+            gradients: With respect to the weights of each.
+        """
+        merged = []
+        for number in sorted({lookup.number for lookup in lookups}):
+            pairs = [(u, _dense(g, u)) for u, g in zip(lookups, gradients, strict=True) if u.number == number]
+            lookup, gradient = pairs[0] if len(pairs) == 1 else _merge(pairs)
+            merged.append(Update(lookup, gradient + self.l2 * lookup.weights if self.l2 else gradient))
+        return merged
 
     @abc.abstractmethod
-    def apply(self, number: int, gradient: tf.IndexedSlices) -> None:
-        """Updates table `number` by its de-duplicated gradient, in the step after `step`."""
+    def apply(self, update: Update) -> None:
+        """Writes the rows and their state as they are after the step that follows `step`."""
 
-    def finish(self) -> None:  # noqa: B027
+    def finish(self) -> None:  # noqa: B027 (most optimizers owe a row nothing)
         """Brings every row up to date, as evaluation needs; costs one pass over the tables."""
 
     @abc.abstractmethod
-    def _make_slots(self, table: tf.Variable) -> dict[str, tf.Variable]:
+    def _make_slots(self, shape: tuple[int, int]) -> dict[str, tf.Variable]:
         """Returns the state of one table."""
+
+    def _read(self, number: int, rows: tf.Tensor) -> Lookup:
+        slots = {name: tf.gather(slot, rows) for name, slot in self.slots[number].items()}
+        return Lookup(number, rows, tf.gather(self.tables[number].table.value, rows), slots)
+
+    def _write(self, lookup: Lookup, weights: tf.Tensor, **slots: tf.Tensor) -> None:
+        # Rows are distinct, so that updating is subtracting; TensorFlow's scatter_sub is over ten times slower on large tables.
+        self.tables[lookup.number].table.value.scatter_update(tf.IndexedSlices(weights, lookup.rows))
+        for name, values in slots.items():
+            self.slots[lookup.number][name].scatter_update(tf.IndexedSlices(values, lookup.rows))
 
 
 class Adagrad(RowwiseOptimizer):
@@ -74,16 +126,15 @@ class Adagrad(RowwiseOptimizer):
     initial_accumulator = 0.1
     epsilon = 1e-7
 
-    def apply(self, number: int, gradient: tf.IndexedSlices) -> None:
+    def apply(self, update: Update) -> None:
         """See the base class."""
-        accumulator, table = self.slots[number]["accumulator"], self.tables[number].table.value
-        total = tf.gather(accumulator, gradient.indices) + tf.square(gradient.values)
-        accumulator.scatter_update(tf.IndexedSlices(total, gradient.indices))
-        change = self.learning_rate * gradient.values * tf.math.rsqrt(total + self.epsilon)
-        table.scatter_sub(tf.IndexedSlices(change, gradient.indices))
+        lookup, gradient = update
+        total = lookup.slots["accumulator"] + tf.square(gradient)
+        weights = lookup.weights - self.learning_rate * gradient * tf.math.rsqrt(total + self.epsilon)
+        self._write(lookup, weights, accumulator=total)
 
-    def _make_slots(self, table: tf.Variable) -> dict[str, tf.Variable]:
-        return {"accumulator": tf.Variable(tf.fill(table.shape, self.initial_accumulator), trainable=False)}
+    def _make_slots(self, shape: tuple[int, int]) -> dict[str, tf.Variable]:
+        return {"accumulator": tf.Variable(tf.fill(shape, self.initial_accumulator), trainable=False)}
 
 
 class LazyAdam(RowwiseOptimizer):
@@ -108,36 +159,16 @@ class LazyAdam(RowwiseOptimizer):
         self.ratio = float(self.beta_1 / np.sqrt(self.beta_2))
         self._tails = tf.constant(self._tail_sums(), tf.float32)
 
-    def _tail_sums(self) -> np.ndarray:
-        """Returns A(0), A(1), ... until the bias corrections have died out."""
-        last = int(np.ceil(np.log(1e-8) / np.log(self.beta_2)))
-        k = np.arange(last + 2, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            corrections = np.sqrt(1 - self.beta_2**k) / (1 - self.beta_1**k)
-        tails = np.full(last + 2, self.ratio / (1 - self.ratio))
-        for s in range(last, -1, -1):
-            tails[s] = self.ratio * (corrections[s + 1] + tails[s + 1])
-        return tails
-
-    def attach(self) -> None:
+    def apply(self, update: Update) -> None:
         """See the base class."""
-        for number, table in enumerate(self.tables):
-            table.before_lookup = lambda _, rows, number=number: self._catch_up(number, tf.unique(tf.cast(rows, tf.int64))[0])
-
-    def apply(self, number: int, gradient: tf.IndexedSlices) -> None:
-        """See the base class."""
-        rows, slots, table = gradient.indices, self.slots[number], self.tables[number].table.value
+        lookup, gradient = update
         now = tf.cast(self.step + 1, tf.int32)
-        passed = tf.cast(now - tf.gather(slots["updated_at"], rows), tf.float32)[:, tf.newaxis]
-        moment = self.beta_1**passed * tf.gather(slots["moment"], rows) + (1 - self.beta_1) * gradient.values
-        velocity = self.beta_2**passed * tf.gather(slots["velocity"], rows) + (1 - self.beta_2) * tf.square(gradient.values)
-        slots["moment"].scatter_update(tf.IndexedSlices(moment, rows))
-        slots["velocity"].scatter_update(tf.IndexedSlices(velocity, rows))
-        for slot in ("updated_at", "moved_at"):
-            slots[slot].scatter_update(tf.IndexedSlices(tf.fill(tf.shape(rows), now), rows))
+        moment = self.beta_1 * lookup.slots["moment"] + (1 - self.beta_1) * gradient
+        velocity = self.beta_2 * lookup.slots["velocity"] + (1 - self.beta_2) * tf.square(gradient)
         time = tf.cast(now, tf.float32)
         rate = self.learning_rate * tf.sqrt(1 - self.beta_2**time) / (1 - self.beta_1**time)
-        table.scatter_sub(tf.IndexedSlices(rate * moment / (tf.sqrt(velocity) + self.epsilon), rows))
+        weights = lookup.weights - rate * moment / (tf.sqrt(velocity) + self.epsilon)
+        self._write(lookup, weights, moment=moment, velocity=velocity, updated_at=tf.fill(tf.shape(lookup.rows), now))
 
     @tf.function
     def finish(self) -> None:
@@ -145,27 +176,62 @@ class LazyAdam(RowwiseOptimizer):
         for number, table in enumerate(self.tables):
             count = table.table.shape[0]
             for start in tf.range(0, count, _ROWS_AT_ONCE):
-                self._catch_up(number, tf.range(start, tf.minimum(start + _ROWS_AT_ONCE, count)))
+                lookup = self._read(number, tf.range(start, tf.minimum(start + _ROWS_AT_ONCE, count)))
+                self._write(lookup, lookup.weights, **lookup.slots)
 
-    def _catch_up(self, number: int, rows: tf.Tensor) -> None:
-        """Moves `rows`, each named once, as the steps without gradient since they last moved would have; the moments wait for `apply`."""
-        slots, now = self.slots[number], tf.cast(self.step, tf.int32)
-        updated_at, moved_at = tf.gather(slots["updated_at"], rows), tf.gather(slots["moved_at"], rows)
-        weight = self._tail(updated_at, moved_at) - self._tail(updated_at, tf.fill(tf.shape(rows), now))
-        moment, velocity = tf.gather(slots["moment"], rows), tf.gather(slots["velocity"], rows)
-        move = self.learning_rate * weight[:, tf.newaxis] * moment / (tf.sqrt(velocity) + self.epsilon)
-        self.tables[number].table.value.scatter_sub(tf.IndexedSlices(move, rows))
-        slots["moved_at"].scatter_update(tf.IndexedSlices(tf.fill(tf.shape(rows), now), rows))
+    def _read(self, number: int, rows: tf.Tensor) -> Lookup:
+        """Returns rows and state as they are now, after the steps without gradient since their last update."""
+        lookup = super()._read(number, rows)
+        updated_at, now = lookup.slots["updated_at"], tf.cast(self.step, tf.int32)
+        passed = tf.cast(now - updated_at, tf.float32)[:, tf.newaxis]
+        moment, velocity = lookup.slots["moment"], lookup.slots["velocity"]
+        last = self._tails.shape[0] - 1
+        still_to_come = self.ratio**passed * self._tails[tf.minimum(now, last)]
+        owed = tf.gather(self._tails, tf.minimum(updated_at, last))[:, tf.newaxis] - still_to_come
+        weights = lookup.weights - self.learning_rate * owed * moment / (tf.sqrt(velocity) + self.epsilon)
+        slots = {
+            "moment": self.beta_1**passed * moment,
+            "velocity": self.beta_2**passed * velocity,
+            "updated_at": tf.fill(tf.shape(rows), now),
+        }
+        return Lookup(number, rows, weights, slots)
 
-    def _tail(self, updated_at: tf.Tensor, moved_at: tf.Tensor) -> tf.Tensor:
-        """Returns the weight of all moves that follow step `moved_at`, for moments of step `updated_at`: r^(moved - updated) A(moved)."""
-        tail = tf.gather(self._tails, tf.minimum(moved_at, self._tails.shape[0] - 1))
-        return self.ratio ** tf.cast(moved_at - updated_at, tf.float32) * tail
+    def _tail_sums(self) -> np.ndarray:
+        """Returns A(0), A(1), ... until the bias corrections have died out."""
+        last = int(np.ceil(np.log(1e-8) / np.log(self.beta_2)))
+        k = np.arange(1, last + 2, dtype=np.float64)
+        corrections = np.sqrt(1 - self.beta_2**k) / (1 - self.beta_1**k)  # c_1, c_2, ...
+        tails = np.full(last + 2, self.ratio / (1 - self.ratio))
+        for s in range(last, -1, -1):
+            tails[s] = self.ratio * (corrections[s] + tails[s + 1])
+        return tails
 
-    def _make_slots(self, table: tf.Variable) -> dict[str, tf.Variable]:
-        moments = {name: tf.Variable(tf.zeros(table.shape), trainable=False) for name in ("moment", "velocity")}
-        steps = {name: tf.Variable(tf.zeros(table.shape[:1], tf.int32), trainable=False) for name in ("updated_at", "moved_at")}
-        return moments | steps
+    def _make_slots(self, shape: tuple[int, int]) -> dict[str, tf.Variable]:
+        moments = {name: tf.Variable(tf.zeros(shape), trainable=False) for name in ("moment", "velocity")}
+        return {**moments, "updated_at": tf.Variable(tf.zeros(shape[:1], tf.int32), trainable=False)}
 
 
 ROWWISE_OPTIMIZERS: dict[str, type[RowwiseOptimizer]] = {"lazy_adam": LazyAdam, "adagrad": Adagrad}
+
+
+def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, lookup: Lookup) -> tf.Tensor:
+    if gradient is None:
+        return tf.zeros_like(lookup.weights)
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, tf.size(lookup.rows))
+    return gradient
+
+
+def _merge(pairs: Sequence[tuple[Lookup, tf.Tensor]]) -> tuple[Lookup, tf.Tensor]:
+    """Returns several look-ups in one table as one; rows that two of them have read were equal, their gradients add up."""
+    rows, position = tf.unique(tf.concat([lookup.rows for lookup, _ in pairs], 0))
+    count = tf.size(rows)
+
+    def any_of(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        return tf.math.unsorted_segment_max(tf.concat(parts, 0), position, count)
+
+    first = pairs[0][0]
+    slots = {name: any_of([lookup.slots[name] for lookup, _ in pairs]) for name in first.slots}
+    weights = any_of([lookup.weights for lookup, _ in pairs])
+    gradient = tf.math.unsorted_segment_sum(tf.concat([gradient for _, gradient in pairs], 0), position, count)
+    return Lookup(first.number, rows, weights, slots), gradient

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 
 
 @contextmanager
@@ -42,29 +40,19 @@ class LossScale:
         """The state, in a fixed order."""
         return [self.scale, self.good_steps]
 
-    def unscale(self, gradients: Sequence[Gradient]) -> list[Gradient]:
+    def unscale(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the true gradients, all zero where one of them overflowed, and adapts the scale."""
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(_values(gradient))) for gradient in gradients])
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
         factor = 1.0 / self.scale
-        unscaled = [_map(lambda v: tf.where(finite, tf.cast(v, tf.float32) * factor, 0.0), gradient) for gradient in gradients]
+        unscaled = [tf.where(finite, tf.cast(gradient, tf.float32) * factor, 0.0) for gradient in gradients]
         grown = self.good_steps + 1 >= self.growth_steps
         self.scale.assign(tf.where(finite, tf.where(grown, self.scale * 2.0, self.scale), tf.maximum(self.scale / 2.0, 1.0)))
         self.good_steps.assign(tf.where(finite & ~grown, self.good_steps + 1, 0))
         return unscaled
 
 
-def clip_by_global_norm(gradients: Sequence[Gradient], norm: float) -> list[Gradient]:
+def clip_by_global_norm(gradients: Sequence[tf.Tensor], norm: float) -> list[tf.Tensor]:
     """Returns the gradients, scaled down together so that their joint L2 norm is at most `norm`."""
-    total = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(_values(gradient))) for gradient in gradients]))
+    total = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in gradients]))
     factor = tf.minimum(1.0, norm / tf.maximum(total, 1e-12))
-    return [_map(lambda v: v * factor, gradient) for gradient in gradients]
-
-
-def _values(gradient: Gradient) -> tf.Tensor:
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def _map(function: Callable[[tf.Tensor], tf.Tensor], gradient: Gradient) -> Gradient:
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
-    return function(gradient)
+    return [gradient * factor for gradient in gradients]

@@ -127,10 +127,12 @@ def _ids(categorical: Column, cache: Any, lookups: _Lookups) -> _Ids:  # noqa: A
 
 
 def _checked(column: Column, ids: tf.Tensor) -> tf.Tensor:
-    """Returns `ids`; the rows of the next table would follow in the same variable."""
+    """Returns `ids`; what is too large would be a row of the next table in the same variable."""
     rows = column.categorical_column.num_buckets
-    tf.debugging.Assert(tf.reduce_all(ids < rows), [f"Ids of column {column.name!r} should be below {rows}."])
-    return ids
+    with tf.control_dependencies(
+        [tf.debugging.Assert(tf.reduce_all(ids < rows), [f"Ids of column {column.name} should be below {rows}."])]
+    ):
+        return tf.identity(ids)
 
 
 def _combined(column: Column, ids: _Ids, vectors: tf.Tensor) -> tf.Tensor:
@@ -158,8 +160,8 @@ def _check(columns: list[Column]) -> None:
         raise ColonnadeError("SequenceFeatures needs at least one column. Received an empty list.")
     seen: set[str] = set()
     for column in columns:
-        inner = getattr(column, "categorical_column", None)
-        inner = getattr(inner, "categorical_column", inner)
+        inner: Column = getattr(column, "categorical_column", None)
+        inner = inner.categorical_column if _kind(inner) == "SequenceCategoricalColumn" else inner
         supported = _kind(column) in ("NumericColumn", "SequenceNumericColumn", "BucketizedColumn")
         if not supported and not (_kind(column) in ("EmbeddingColumn", "IndicatorColumn") and _kind(inner) in _CATEGORICAL):
             what = _kind(column) if inner is None else f"{_kind(column)} over {_kind(inner)}"

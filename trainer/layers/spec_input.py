@@ -127,10 +127,12 @@ class _Width:
             return []
         flat = [tf.reshape(piece.ids, [-1]) for piece in pieces]
         rows = [tf.reshape(piece.ids + piece.constant(self.table.offsets), [-1]) for piece in pieces]
-        # The next table's rows follow in the same variable: nobody else would notice.
+        # The next table's rows follow in the same variable: nobody else would notice an id that is too large.
         valid = tf.stack([tf.reduce_all((piece.ids >= 0) & (piece.ids < piece.constant(self.table.rows))) for piece in pieces])
-        tf.debugging.Assert(tf.reduce_all(valid), [f"Ids should be in [0, rows) of their tables. Rows: {self.table.rows}."])
-        vectors = self.table(tf.concat(rows, 0), training=training)
+        known = ", ".join(f"{table} {count}" for table, count in self.table.rows.items())
+        check = tf.debugging.Assert(tf.reduce_all(valid), [f"Ids should be in [0, rows) of their tables. Rows: {known}."])
+        with tf.control_dependencies([check]):
+            vectors = self.table(tf.concat(rows, 0), training=training)
         vectors *= tf.cast(tf.concat(flat, 0) > 0, tf.float32)[:, tf.newaxis]
         split = tf.split(vectors, [tf.size(ids) for ids in flat]) if len(flat) > 1 else [vectors]
         return [tf.reshape(part, [*_shape(piece.ids), self.dim]) for part, piece in zip(split, pieces, strict=True)]

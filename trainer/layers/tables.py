@@ -29,8 +29,8 @@ class StackedTable(keras.layers.Layer):
         dim: Width of the tables.
         rows: Rows of each table.
         offsets: First row of each table.
-        before_lookup: Called in training with this layer and the row numbers `[n]` (repeated ones included), before they are read; it
-            may assign to `table`. Row-wise optimizers bring rows up to date here.
+        answer: Called in training, where it is set, with the row numbers `[n]` (repeated ones included); gives the vectors `[n, dim]`
+            instead of the gather. Row-wise optimizers read rows with their state here, each once.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class StackedTable(keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, dtype="float32", autocast=False)
-        self.before_lookup: Callable[[StackedTable, tf.Tensor], None] | None = None
+        self.answer: Callable[[tf.Tensor], tf.Tensor] | None = None
         self.dim, self.rows = dim, dict(rows)
         self.offsets = dict(zip(rows, itertools.accumulate(rows.values(), initial=0), strict=False))
         self.table = self.add_weight(
@@ -58,8 +58,8 @@ class StackedTable(keras.layers.Layer):
 
     def call(self, rows: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the vectors `[n, dim]` of the rows `[n]` of the stack."""
-        if training and self.before_lookup is not None:
-            self.before_lookup(self, tf.stop_gradient(rows))
+        if training and self.answer is not None:
+            return self.answer(rows)
         # Not Keras' `take`: only a gather on the variable itself has a sparse gradient.
         return tf.gather(self.table.value, rows)
 

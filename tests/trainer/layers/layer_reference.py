@@ -7,7 +7,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from feature_specs import CategoricalFeature, FeatureSpec, Hash, Identity, Label, MultiValuedFeature, NumericFeature, SequenceFeature, Vocabulary
+from feature_specs import (
+    CategoricalFeature,
+    FeatureSpec,
+    Hash,
+    Identity,
+    Label,
+    MultiValuedFeature,
+    NumericFeature,
+    SequenceFeature,
+    Vocabulary,
+)
 from trainer.layers import StackedTable
 
 SPEC = FeatureSpec(

@@ -1,0 +1,113 @@
+"""Step time of a model over the size of its tables: `python -m benchmarks.step_time`, writes benchmarks/step_time.md.
+
+Criteo-shaped batches in memory (26 tokens, 13 numbers, uniformly drawn rows: the hardest case for a large table), one table set for each
+size, measured in turns in one process, so that a busy machine slows all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from feature_specs import CategoricalFeature, FeatureSpec, Hash, Label, NumericFeature
+from feature_specs.command import load_tensorflow
+
+FIELDS, NUMBERS, STEPS, ROUNDS = 26, 13, 10, 9
+
+
+def criteo_shaped(total_rows: int) -> FeatureSpec:
+    """Returns a spec whose tables have `total_rows` rows in all."""
+    rows = total_rows // FIELDS
+    tokens = [CategoricalFeature(name=f"c{i}", encoding=Hash(num_buckets=rows - 1)) for i in range(FIELDS)]
+    return FeatureSpec(
+        name="criteo_shaped",
+        features=(*tokens, *(NumericFeature(name=f"i{i}") for i in range(NUMBERS))),
+        label=Label(column="label"),
+    )
+
+
+class Contender:
+    """A model with its training loop and batches in memory."""
+
+    def __init__(self, model: str, rows: int, batch_size: int, optimizer: str, precision: str) -> None:
+        import tensorflow as tf
+
+        from trainer.config import TrainingConfig
+        from trainer.data import element_spec
+        from trainer.layers import Inputs
+        from trainer.loop import Loop
+        from trainer.models.registry import get_model
+        from trainer.precision import precision_policy
+        from trainer.tasks import BinaryTask
+
+        spec = criteo_shaped(rows)
+        config = TrainingConfig(batch_size=batch_size, embedding_optimizer=optimizer, mixed_precision=precision, clip_norm=0)
+        with precision_policy(precision):
+            network = get_model(model)(Inputs(spec), embedding_dim=16, hidden_units=(400, 400, 400), dropout=0.0, batch_norm=False)
+            self.loop = Loop(network, BinaryTask(), config, element_spec(spec))
+        rng = np.random.default_rng(0)
+        highest = rows // FIELDS
+        batches = []
+        for _ in range(STEPS):
+            features = {f"c{i}": tf.constant(rng.integers(1, highest, batch_size)) for i in range(FIELDS)}
+            features |= {f"i{i}": tf.constant(rng.normal(size=batch_size).astype(np.float32)) for i in range(NUMBERS)}
+            batches.append((features, tf.constant(rng.integers(0, 2, batch_size).astype(np.float32))))
+        stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *batches)
+        self.dataset = tf.data.Dataset.from_tensor_slices(stacked).repeat()
+        self.iterator = iter(self.dataset)
+        self.milliseconds: list[float] = []
+
+    def run(self) -> None:
+        """Times STEPS steps in one call."""
+        started = time.perf_counter()
+        self.loop.train(self.iterator, STEPS)
+        self.milliseconds.append((time.perf_counter() - started) / STEPS * 1000)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="nfm")
+    parser.add_argument("--batch_size", type=int, default=4096)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000, 10_000_000])
+    parser.add_argument("--optimizers", nargs="+", default=["lazy_adam", "adagrad"])
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
+    flags = parser.parse_args(arguments)
+    load_tensorflow()
+    lines = []
+    for optimizer in flags.optimizers:
+        contenders = {rows: Contender(flags.model, rows, flags.batch_size, optimizer, "float32") for rows in flags.rows}
+        for turn in range(ROUNDS + 2):
+            for contender in contenders.values():
+                contender.run()
+                if turn < 2:  # tracing and the first touch of memory
+                    contender.milliseconds.clear()
+        base = statistics.median(contenders[flags.rows[0]].milliseconds)
+        for rows, contender in contenders.items():
+            times = sorted(contender.milliseconds)
+            median = statistics.median(times)
+            lines.append(f"| {optimizer} | {rows:,} | {median:.1f} | {times[0]:.1f} - {times[-1]:.1f} | {median / base:.2f} |")
+            print(lines[-1], flush=True)
+        del contenders
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "numpy"))
+    flags.output.write_text(
+        f"# Step time over the size of the tables\n\n`python -m benchmarks.step_time`, {datetime.date.today()}, {versions}, Python "
+        f"{platform.python_version()}, 2 cores. Model {flags.model}, batch {flags.batch_size}, {FIELDS} tokens and {NUMBERS} numbers, width "
+        f"16, MLP 400-400-400, float32, rows drawn uniformly, data in memory; median of {ROUNDS} turns of {STEPS} steps.\n\n"
+        "| optimizer of the tables | table rows | ms a step | range | to the first |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(lines)
+        + "\n",
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()
