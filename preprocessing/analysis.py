@@ -64,8 +64,10 @@ def _training_rows(path: str, spec: FeatureSpec) -> Iterator[pa.RecordBatch]:
         columns = []
         for feature in spec.features:
             column = rows.column(feature.name)
+            # TF-Transform demands every input of the graph, analyzed or not.
             if feature.name in histories:
                 column = pa.ListArray.from_arrays(pa.array(np.zeros(len(rows) + 1, np.int32)), pa.array([], value_type(feature)))
+            # One value a list: the offsets are 0, 1, 2, ... and the values are not copied.
             elif not feature.is_list:
                 column = pa.ListArray.from_arrays(pa.array(np.arange(len(rows) + 1, dtype=np.int32)), column)
             columns.append(column)

@@ -43,8 +43,10 @@ class CountTokens(beam.CombineFn):
 
     def add_input(self, accumulator: list[list[pa.Table]], batch: Sequence[np.ndarray]) -> list[list[pa.Table]]:  # noqa: D102
         for parts, tokens in zip(accumulator, batch, strict=True):
+            # NumPy holds bytes objects; counting starts after one conversion of the whole batch.
             counted = pc.value_counts(pa.array(tokens, type=pa.binary()))
             parts.append(pa.Table.from_arrays(counted.flatten(), schema=_COUNTS))
+            # Merging only when the parts outgrow the total keeps the cost linear in the rows.
             if len(parts) > 1 and sum(map(len, parts[1:])) > max(_COMPACT_ROWS, len(parts[0])):
                 parts[:] = [_merged(parts)]
         return accumulator
@@ -69,6 +71,7 @@ def _merged(parts: Sequence[pa.Table]) -> pa.Table:
 def ordered_vocabulary(counts: pa.Table, encoding: Vocabulary) -> list[bytes]:
     """Returns the tokens of a vocabulary in the order of their ids: by count, then by bytes, both descending."""
     tokens = counts["token"]
+    # What one line of a text file cannot hold is out of the vocabulary, as in TF-Transform.
     writable = pc.and_(pc.greater(pc.binary_length(tokens), 0), pc.invert(pc.match_substring_regex(tokens, "[\r\n]")))
     kept = counts.filter(pc.and_(writable, pc.greater_equal(counts["count"], encoding.min_count)))
     order = pc.sort_indices(kept, sort_keys=[("count", "descending"), ("token", "descending")])
@@ -136,6 +139,7 @@ class Moments(beam.CombineFn):
         return np.zeros([3, self._num_columns])
 
     def add_input(self, accumulator: np.ndarray, batch: Sequence[np.ndarray]) -> np.ndarray:  # noqa: D102
+        # float32 sums of many rows would lose the small ones.
         values = batch[0].astype(np.float64)
         present = ~np.isnan(values)
         count = present.sum(axis=0)

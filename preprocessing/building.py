@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from feature_specs import ColonnadeError
-from preprocessing.artifacts import SUCCESS
+from feature_specs import ColonnadeError, FeatureSpec
+from preprocessing.artifacts import SUCCESS, DataDirectory
 
 STAGING = ".building"
 _OURS = (
@@ -30,13 +30,14 @@ _OURS = (
 
 
 @contextmanager
-def claimed(output: Path) -> Iterator[Path]:
-    """Locks `output` for one build and yields an empty staging folder inside, which is gone afterwards.
+def claimed(output: Path, spec: FeatureSpec) -> Iterator[Path | None]:
+    """Locks `output` for one build and yields an empty staging folder inside, or None where the build is already finished.
 
-    What an interrupted build left behind is removed first. The lock ends with the process, however that ends.
+    What an interrupted build left behind is removed first, the staging folder afterwards. The lock ends with the process, however that
+    ends.
 
     Raises:
-        ColonnadeError: Another process builds there, or the folder holds files that no build of ours made.
+        ColonnadeError: Another process builds there, it is finished for another spec, or it holds files that no build of ours made.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,11 @@ def claimed(output: Path) -> Iterator[Path]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ColonnadeError(f"Another process is building {str(output)!r}. Wait for it, or choose another --output.") from error
-        yield _clean_staging(output)
+        if (output / SUCCESS).exists():
+            DataDirectory.open(output, spec)
+            yield None
+        else:
+            yield _clean_staging(output)
     finally:
         shutil.rmtree(output / STAGING, ignore_errors=True)
         os.close(descriptor)
@@ -57,17 +62,14 @@ def claimed(output: Path) -> Iterator[Path]:
 
 
 def _clean_staging(output: Path) -> Path:
-    foreign = [name for name in sorted(os.listdir(output)) if name != SUCCESS and not any(fnmatchcase(name, ours) for ours in _OURS)]
+    foreign = [name for name in sorted(os.listdir(output)) if not any(fnmatchcase(name, ours) for ours in _OURS)]
     if foreign:
-        raise ColonnadeError(
-            f"{str(output)!r} is no data directory: it holds {foreign[0]!r}{' and more' if len(foreign) > 1 else ''}. Choose another --output."
-        )
-    if not (output / SUCCESS).exists():
+        more = " and more" if len(foreign) > 1 else ""
+        raise ColonnadeError(f"{str(output)!r} is no data directory: it holds {foreign[0]!r}{more}. Choose another --output.")
+    staging = output / STAGING
+    try:
         for entry in output.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    staging = output / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
         staging.mkdir()
     except OSError as error:
         raise ColonnadeError(f"Cannot write the data directory {str(output)!r}: {error.strerror}. Choose another --output.") from error
@@ -77,6 +79,7 @@ def _clean_staging(output: Path) -> Path:
 def publish(finished: Path, output: Path, success: Mapping[str, Any]) -> None:
     """Moves the files of `finished` into `output` and then writes `_SUCCESS`."""
     for entry in sorted(finished.iterdir()):
+        # Within one file system, so each file appears whole.
         os.replace(entry, output / entry.name)
     written = finished / SUCCESS
     written.write_text(json.dumps(success, indent=2) + "\n", encoding="utf-8")

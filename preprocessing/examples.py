@@ -51,6 +51,7 @@ def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa
     """
     reasons: dict[int, str] = {}
     values: dict[str, pa.Array] = {}
+    # A column that several features read is cast once; the spec makes sure that their types agree.
     readers: dict[str, list[NumericFeature | TokenFeature]] = {}
     for feature in spec.read_features:
         readers.setdefault(feature.raw_column, []).append(feature)
@@ -66,6 +67,7 @@ def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa
         values.update({f.name: array for f in features})
     keys = {}
     for name, column in key_columns(spec).items():
+        # A key keeps the bytes of the file, also where a feature reads the column as a number.
         keys[name], invalid = cast(columns[column], "int64" if name == "_time" else "string")
         if _rejects(readers.get(column, [])):
             _note(reasons, invalid, column, columns[column], "an integer")
@@ -136,6 +138,8 @@ def _normalised(feature: Feature, kind: pa.DataType, table: pa.Table) -> pa.Arra
         cells = table[feature.name].combine_chunks()
     if not feature.is_list:
         return pc.fill_null(_cast_values(cells, kind), pa.scalar(missing_marker(kind), kind))
+    if not (pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type) or pa.types.is_fixed_size_list(cells.type)):
+        raise pa.ArrowTypeError("a list is expected")
     lists = pc.cast(cells, pa.large_list(cells.type.value_type))
     row = pc.list_parent_indices(lists).to_numpy()
     flat = pc.fill_null(_cast_values(pc.list_flatten(lists), kind), pa.scalar(missing_marker(kind), kind))

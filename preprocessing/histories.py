@@ -46,6 +46,7 @@ def history(users: np.ndarray, times: np.ndarray, known: np.ndarray, usable: np.
         max_length: Keep the most recent ones.
     """
     order = np.lexsort((times, users))  # stable, so that ties stay in file order
+    # A moment is one user's one time: rows of the same moment never see each other.
     new_user = np.diff(users[order], prepend=-1) != 0
     new_moment = new_user | (np.diff(times[order], prepend=0) != 0)
     moment = np.empty(len(users), np.int64)
@@ -54,10 +55,12 @@ def history(users: np.ndarray, times: np.ndarray, known: np.ndarray, usable: np.
     first_moment = np.empty(len(users), np.int64)
     first_moment[order] = np.maximum.accumulate(np.where(new_user, np.cumsum(new_moment), 0))
 
+    # Events ascend by moment, so each history is the range from its user's first event to the row's own moment.
     events = order[usable[order]]
     end = np.searchsorted(moment[events], moment, side="left")
     begin = np.maximum(np.searchsorted(moment[events], first_moment, side="left"), end - max_length)
     lengths = np.where(known, end - begin, 0)
+    # Gathers all ranges at once: for each, its begin plus 0, 1, 2, ...
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     taken = np.repeat(begin - offsets[:-1], lengths) + np.arange(offsets[-1])
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values.take(pa.array(events[taken])))

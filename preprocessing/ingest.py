@@ -7,7 +7,8 @@ that a shard holds all rows of its users.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from feature_specs import FeatureSpec
 from preprocessing import progress
 from preprocessing.examples import SPLITS, from_columns
 from preprocessing.histories import add_histories
+from preprocessing.sources import text
 from preprocessing.sources.joins import SideTable, join_all
 from preprocessing.sources.text import ParsedRange, TextRange, read
 from preprocessing.splits import assign, hash_rows
@@ -57,11 +59,16 @@ def ingest(pipeline: beam.Pipeline, plan: IngestPlan, ranges: list[TextRange]) -
         pipeline | beam.Create(ranges) | beam.Reshuffle() | beam.ParDo(_ReadRange(plan)).with_outputs("pieces", "shards", main="ranges")
     )
     if plan.spec.histories:
-        shards = read_ranges.pieces | "ByUser" >> beam.GroupByKey() | "AddHistories" >> beam.MapTuple(_add_histories, plan=plan)
+        shards = read_ranges.pieces | "ByUser" >> beam.GroupByKey() | "AddHistories" >> beam.Map(_add_histories, plan)
     else:
         shards = read_ranges.shards
     collect(read_ranges.ranges, f"{plan.staging}/ranges.json", "Ranges")
     collect(shards, f"{plan.staging}/shards.json", "Shards")
+
+
+def partition_count(ranges: Sequence[TextRange]) -> int:
+    """Returns into how many partitions the users are dealt: four a range, for histories make rows several times as big."""
+    return max(len(ranges), math.ceil(4 * sum(source.size for source in ranges) / text.RANGE_BYTES))
 
 
 class _ReadRange(beam.DoFn):
@@ -74,6 +81,7 @@ class _ReadRange(beam.DoFn):
         plan = self._plan
         parsed = read(source, plan.wanted)
         columns = {name: parsed.table[name].combine_chunks() for name in plan.wanted}
+        # The columns of the rows themselves, before the side tables add theirs.
         hashed = [columns[name] for name in plan.spec.split.by or plan.wanted if name in columns]
         columns = join_all(columns, plan.sides)
         hashed = hashed if not plan.spec.split.by else [columns[name] for name in plan.spec.split.by]
@@ -95,9 +103,11 @@ class _ReadRange(beam.DoFn):
         """Writes one file with one batch a partition."""
         path = f"{self._plan.staging}/shuffle/{source.index:05d}.arrow"
         partition = hash_rows([examples["_user"].combine_chunks()], _PARTITION_SEED) % np.uint64(self._plan.num_shards)
+        # Stable: within a partition the rows stay in file order.
         order = np.argsort(partition, kind="stable")
         bounds = np.searchsorted(partition[order], np.arange(self._plan.num_shards + 1))
         sorted_rows = examples.take(pa.array(order)).combine_chunks()
+        # Slices share the buffers of the whole; combining them below copies each piece alone.
         pieces = [sorted_rows.slice(begin, end - begin) for begin, end in zip(bounds, bounds[1:], strict=False)]
         filled = [number for number, piece in enumerate(pieces) if len(piece)]
         write_batches(path, examples.schema, (batch for number in filled for batch in pieces[number].combine_chunks().to_batches()))
@@ -105,9 +115,11 @@ class _ReadRange(beam.DoFn):
             yield beam.pvalue.TaggedOutput("pieces", (number, (source.index, path, place)))
 
 
-def _add_histories(partition: int, pieces: Iterable[tuple[int, str, int]], plan: IngestPlan) -> dict[str, Any]:
+def _add_histories(dealt: tuple[int, Iterable[tuple[int, str, int]]], plan: IngestPlan) -> dict[str, Any]:
     """Puts the rows of a partition together, in file order, and writes the shard."""
+    partition, pieces = dealt
     batches = []
+    # Ranges are numbered in file order.
     for _, path, place in sorted(pieces):
         with opened(path) as reader:
             batches.append(reader.get_batch(place))
@@ -116,6 +128,7 @@ def _add_histories(partition: int, pieces: Iterable[tuple[int, str, int]], plan:
 
 
 def _write_shard(plan: IngestPlan, index: int, examples: pa.Table) -> dict[str, Any]:
+    # The order of the spec, histories included, then label, keys and split.
     features = [feature.name for feature in plan.spec.features]
     path = plan.raw_shard(index)
     write_table(path, examples.select([*features, *(name for name in examples.column_names if name not in features)]))

@@ -20,7 +20,7 @@ _bar: tqdm | None = None
 
 @contextmanager
 def stage(name: str, total: int | None = None, show: bool = True) -> Iterator[None]:
-    """Shows a bar of rows on a terminal; elsewhere one line when the stage has ended."""
+    """Shows a bar of rows where stderr is a terminal; elsewhere prints a line when the stage has ended."""
     global _bar
     started = time.monotonic()
     terminal = sys.stderr.isatty()
@@ -31,7 +31,7 @@ def stage(name: str, total: int | None = None, show: bool = True) -> Iterator[No
         finally:
             _bar = None
     if show and not terminal:
-        print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr)
+        print(f"{name:<10}{time.monotonic() - started:.1f} s", flush=True)
 
 
 def advance(rows: int) -> None:

@@ -52,6 +52,12 @@ def transform(pipeline: beam.Pipeline, plan: TransformPlan, shards: list[dict[st
     collect(written, f"{plan.staging}/written.json", "Written")
 
 
+def transform_in_pairs(pipeline: beam.Pipeline, plan: TransformPlan, shards: list[dict[str, Any]]) -> None:
+    """Adds a stage that writes, for each raw shard, `pairs-<shard>-of-<n>.parquet`: raw and transformed values of the same row."""
+    written = pipeline | beam.Create(shards) | beam.Reshuffle() | "TransformInPairs" >> beam.Map(_pair_shard, plan)
+    collect(written, f"{plan.staging}/written.json", "Written")
+
+
 def graph(path: str) -> TransformGraph:
     """Loads a transform graph once in a process."""
     with _loading:
@@ -65,32 +71,72 @@ def _load_once(path: str) -> TransformGraph:
 
 def _transform_shard(shard: dict[str, Any], plan: TransformPlan) -> Iterator[dict[str, Any]]:
     """Writes one file a split that has rows in the shard; row groups are batches."""
+    # A file a split, so that a reader of one split opens nothing else.
     for number, split in enumerate(SPLITS):
         if not shard["splits"][number]:
             continue
         name = f"{split}-{shard['index']:05d}-of-{plan.num_shards:05d}.parquet"
         measured, label_sum = [], 0.0
-        with FileSystems.create(f"{plan.folder}/{name}") as stream:
-            writer = None
-            for raw in _rows_of_split(shard["path"], number):
-                transformed = to_arrow(plan.spec, graph(plan.transform_fn)(to_tensors(plan.spec, raw)))
+        with ParquetFile(f"{plan.folder}/{name}") as file:
+            for raw in rows_of_split(shard["path"], number):
+                transformed = _transformed(plan, raw)
                 measured.append(measure(plan.spec, raw, transformed, plan.first_oov))
                 label_sum += float(raw.column("label").to_numpy().sum(dtype=np.float64))
-                output = _with_label_and_keys(transformed, raw)
-                writer = writer or pq.ParquetWriter(stream, output.schema)
-                writer.write_table(output)
+                file.write(_with_label_and_keys(transformed, raw))
                 progress.advance(len(raw))
-            if writer:
-                writer.close()
         yield {"file": name, "split": split, "rows": shard["splits"][number], "label_sum": label_sum, "features": merge(measured)}
 
 
-def _rows_of_split(path: str, number: int) -> Iterator[pa.RecordBatch]:
+def _pair_shard(shard: dict[str, Any], plan: TransformPlan) -> dict[str, Any]:
+    name = f"pairs-{shard['index']:05d}-of-{plan.num_shards:05d}.parquet"
+    with ParquetFile(f"{plan.folder}/{name}") as file:
+        for raw in read_batches(shard["path"]):
+            file.write(paired(plan.spec, raw, pa.Table.from_batches([_transformed(plan, raw)])))
+            progress.advance(len(raw))
+    return {"file": name}
+
+
+def paired(spec: FeatureSpec, raw: pa.RecordBatch, transformed: pa.Table) -> pa.Table:
+    """Returns `raw.<feature>`, then `<feature>`, then `label` where there is one, of the same rows."""
+    columns = {f"raw.{f.name}": raw.column(f.name) for f in spec.features}
+    columns.update({f.name: transformed[f.name] for f in spec.features})
+    if "label" in raw.schema.names:
+        columns["label"] = raw.column("label")
+    return pa.table(columns)
+
+
+def _transformed(plan: TransformPlan, raw: pa.RecordBatch) -> pa.RecordBatch:
+    return to_arrow(plan.spec, graph(plan.transform_fn)(to_tensors(plan.spec, raw)))
+
+
+class ParquetFile:
+    """A Parquet file on any Beam file system; each table written is one row group."""
+
+    def __init__(self, path: str) -> None:
+        self._stream = FileSystems.create(path)
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        """Appends the rows of `table`."""
+        self._writer = self._writer or pq.ParquetWriter(self._stream, table.schema)
+        self._writer.write_table(table)
+
+    def __enter__(self) -> ParquetFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._stream.close()
+
+
+def rows_of_split(path: str, number: int) -> Iterator[pa.RecordBatch]:
     """Yields the rows of one split, in file order, in batches of `BATCH_ROWS` rows but for the last."""
     waiting: list[pa.RecordBatch] = []
     for batch in read_batches(path):
         waiting.append(batch.filter(pa.array(batch.column("_split").to_numpy() == number)))
         if sum(map(len, waiting)) >= BATCH_ROWS:
+            # Row groups of one size, whatever share of a batch is in the split.
             table = pa.Table.from_batches(waiting).combine_chunks()
             yield from table.slice(0, BATCH_ROWS).combine_chunks().to_batches()
             waiting = table.slice(BATCH_ROWS).combine_chunks().to_batches()

@@ -39,6 +39,7 @@ def hash_rows(columns: Sequence[pa.Array], seed: int = 0) -> np.ndarray:
 def _hash_column(column: pa.Array, seed: int) -> np.ndarray:
     column = column.fill_null(b"")
     hashes = np.zeros(len(column), np.uint64)
+    # A sliced column shares its buffers with the whole: offsets do not begin at 0.
     lengths = _offsets(column)[1:] - _offsets(column)[:-1]
     longest = int(lengths.max(initial=0))
     # One odd weight a place in the value.
@@ -52,6 +53,7 @@ def _hash_column(column: pa.Array, seed: int) -> np.ndarray:
         # A leading zero lets each sum be the difference of two running totals, also for an empty value.
         totals = np.concatenate([np.zeros(1, np.uint64), np.cumsum(data * weights[place], dtype=np.uint64)])
         hashes[begin : begin + len(part)] = totals[offsets[1:] - offsets[0]] - totals[starts]
+    # Zero bytes at the end add nothing to the sum; the length tells such values apart.
     return _mixed(hashes ^ lengths.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
 
 

@@ -23,6 +23,7 @@ def to_tensors(spec: FeatureSpec, batch: pa.RecordBatch) -> dict[str, Any]:
         flat = column.flatten() if feature.is_list else column
         values = tf.constant(flat.to_numpy(zero_copy_only=False), _TENSOR_TYPES[feature.dtype])
         if feature.is_list:
+            # A sliced column keeps the offsets of the whole.
             offsets = column.offsets.to_numpy().astype(np.int64)
             values = tf.RaggedTensor.from_row_splits(values, offsets - offsets[0], validate=False)
         tensors[feature.name] = values

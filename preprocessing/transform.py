@@ -31,6 +31,7 @@ def make_preprocessing_fn(spec: FeatureSpec) -> PreprocessingFn:
 
     def preprocessing_fn(inputs: dict[str, Values]) -> dict[str, Values]:
         outputs = _scaled_numbers(spec.numeric_features, inputs)
+        # Cut first: what a model never sees is not counted either.
         values = {f.name: _derived(f, _filled(f, _cut(f, inputs[f.name]))) for f in spec.token_features}
         by_table = {name: [f for f in spec.token_features if f.table_name == name] for name in spec.tables}
         files = _vocabulary_files(spec, values)
@@ -129,6 +130,7 @@ def _scaled_numbers(features: Sequence[NumericFeature], inputs: dict[str, Values
     if not features:
         return {}
     nan = tf.constant(float("nan"), tf.float32)
+    # Infinity would make every mean infinite; it counts as missing, here as in serving.
     columns = [tf.where(tf.math.is_finite(inputs[f.name]), inputs[f.name], nan) for f in features]
     means, deviations = means_and_deviations(tf.stack(columns, axis=1))
     scaled = {}
@@ -136,6 +138,7 @@ def _scaled_numbers(features: Sequence[NumericFeature], inputs: dict[str, Values
         default = means[i] if feature.default is None else tf.constant(feature.default, tf.float32)
         number = tf.where(tf.math.is_nan(column), default, column)
         if feature.scaling == "z_score":
+            # A constant column has no deviation to divide by.
             number = (number - means[i]) / tf.where(deviations[i] > 0, deviations[i], 1.0)
         elif feature.scaling == "log1p":
             number = tf.math.log1p(tf.maximum(number, 0.0))

@@ -30,7 +30,9 @@ def cast(values: pa.Array, dtype: str) -> tuple[pa.Array, np.ndarray]:
         return pc.fill_null(values, b""), np.zeros(len(values), bool)
     present = pc.if_else(pc.equal(pc.binary_length(values), 0), None, values)
     try:
-        numbers = pc.cast(pc.cast(present, pa.string()), _ARROW_TYPES[dtype])
+        # Arrow would read 0x10 as 16.
+        hexadecimal = dtype == "int64" and pc.any(pc.match_substring(present, "x", ignore_case=True)).as_py()
+        numbers = _cast_sound_ones(present, dtype) if hexadecimal else pc.cast(pc.cast(present, pa.string()), _ARROW_TYPES[dtype])
     except pa.ArrowInvalid:
         numbers = _cast_sound_ones(present, dtype)
     if dtype == "int64":
@@ -47,6 +49,7 @@ def cast(values: pa.Array, dtype: str) -> tuple[pa.Array, np.ndarray]:
 
 def _cast_sound_ones(present: pa.Array, dtype: str) -> pa.Array:
     """Casts the values that are numbers, blanks and a plus sign around them allowed; null for the others."""
+    # Only ASCII passes the expression, so the cast to a string cannot fail.
     sound = pc.if_else(pc.match_substring_regex(present, _NUMBER[dtype]), present, None)
     text = pc.replace_substring_regex(pc.ascii_trim_whitespace(pc.cast(sound, pa.string())), r"^\+", "")
     try:
@@ -64,6 +67,7 @@ def cast_lists(values: pa.Array, dtype: str, delimiter: str) -> tuple[pa.Array, 
     Returns:
         Lists [N] without nulls, and a mask bool [N] of the rows with an invalid part.
     """
+    # Parts of all rows are cast together; `row` leads back to where they came from.
     lists = pc.split_pattern(pc.fill_null(values, b""), delimiter)
     parts, invalid = cast(lists.flatten(), dtype)
     row = np.repeat(np.arange(len(lists)), np.diff(lists.offsets.to_numpy()))

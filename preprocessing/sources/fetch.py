@@ -57,6 +57,8 @@ def _download(wheel: PypiWheel, folder: Path) -> Path:
     if done.returncode or not found:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         because = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no output")
+        if any("Retrying" in line for line in lines):
+            because = f"the package index cannot be reached ({because.removeprefix('ERROR: ')})"
         raise ColonnadeError(f"`{' '.join(tried)}` failed: {because.removeprefix('ERROR: ').rstrip('.')}. {_by_hand(wheel)}")
     return found[0]
 

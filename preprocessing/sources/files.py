@@ -48,6 +48,7 @@ def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
         found = [InputFile(str(path), path.stat().st_size) for path in fetch(source.fetch)]
     else:
         raise ColonnadeError(f"Data set {spec.name!r} cannot be fetched. Give its files with --input FILE...")
+    # Each file once, in an order that does not depend on how the inputs were named.
     found = sorted({file.path: file for file in found}.values(), key=lambda file: file.path)
     tables = (source.rows, *(join.table for join in source.joins))
     files = [_matching(table, found, tables) for table in tables]
@@ -77,7 +78,9 @@ def _is_folder(path: str) -> bool:
 
 
 def _matches(table: TextTable, file: InputFile) -> bool:
-    return table.files is not None and any(fnmatchcase(name, table.files) for name in (file.base_name, file.base_name.removesuffix(".gz")))
+    """Whether the name of a file, compressed or not, is that of the table."""
+    names = (file.base_name, file.base_name.removesuffix(".gz").removesuffix(".bz2"))
+    return table.files is not None and any(fnmatchcase(name, table.files) for name in names)
 
 
 def _matching(table: TextTable, found: Sequence[InputFile], tables: Sequence[TextTable]) -> tuple[InputFile, ...]:

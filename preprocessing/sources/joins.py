@@ -81,6 +81,7 @@ def store(join: Join, ranges: Sequence[TextRange], wanted: Sequence[str], path: 
             raise ColonnadeError(f"Side table {source.path!r}, line {line}: {reason}. Mend or remove the line.")
         parts.append(parsed.table)
     table = pa.concat_tables(parts)
+    # An empty key means a missing one, and missing never equals missing.
     table = table.filter(pc.greater(pc.binary_length(table[join.key]), 0)).combine_chunks()
     if len(table) == 0:
         raise ColonnadeError(f"Side table {ranges[0].path!r} has no rows.")

@@ -6,13 +6,19 @@ row is set aside.
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from feature_specs import ColonnadeError, TextTable
@@ -85,12 +91,17 @@ def plan(table: TextTable, files: Sequence[InputFile]) -> list[TextRange]:
     ranges: list[TextRange] = []
     for file in files:
         names, begin = _columns(table, file)
-        compressed = file.path.endswith((".gz", ".bz2"))
+        compressed = is_compressed(file.path)
         cuts = [] if compressed else _cuts(file, begin, table.quoting)
         ends = [*cuts, None if compressed else file.size]
         for start, end in zip([begin, *cuts], ends, strict=True):
             ranges.append(TextRange(file.path, len(ranges), start, end, names, table.delimiter, table.quoting))
     return ranges
+
+
+def is_compressed(path: str) -> bool:
+    """Whether a file has to be decompressed; only the ending of its name decides."""
+    return path.endswith((".gz", ".bz2"))
 
 
 def _columns(table: TextTable, file: InputFile) -> tuple[tuple[str, ...], int]:
@@ -99,8 +110,8 @@ def _columns(table: TextTable, file: InputFile) -> tuple[tuple[str, ...], int]:
         if table.columns is None:
             raise ColonnadeError(f"The table of {file.base_name!r} has no header: name its `columns` in the spec.")
         return table.columns, 0
-    with FileSystems.open(file.path) as stream:
-        line = stream.readline()
+    with _open(file.path) as stream:
+        line = _first_line(file.path, stream)
     text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace").rstrip("\r\n")
     names = next(csv.reader([text], delimiter=table.delimiter, quoting=csv.QUOTE_MINIMAL if table.quoting else csv.QUOTE_NONE), [])
     if table.columns is not None and len(table.columns) != len(names):
@@ -111,16 +122,27 @@ def _columns(table: TextTable, file: InputFile) -> tuple[tuple[str, ...], int]:
     return table.columns or tuple(names), len(line)
 
 
+def _first_line(path: str, stream: BinaryIO) -> bytes:
+    try:
+        if is_compressed(path):
+            with gzip.open(stream) if path.endswith(".gz") else bz2.open(stream) as unpacked:
+                return unpacked.readline()
+        return stream.readline()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ColonnadeError(f"Cannot decompress {path!r}: {error}. Fetch the file again.") from error
+
+
 def _cuts(file: InputFile, begin: int, quoting: bool) -> list[int]:
     """Returns the offsets, at line ends outside quotes, at which the file is cut."""
     wanted = list(range(begin + RANGE_BYTES, file.size, RANGE_BYTES))
     cuts: list[int] = []
     if not wanted:
         return cuts
-    with FileSystems.open(file.path, compression_type="uncompressed") as stream:
+    with _open(file.path) as stream:
         stream.seek(begin)
         position, inside = begin, False
         for offset in wanted:
+            # A very long row may reach beyond the next cut.
             if offset < position:
                 continue
             # Only an even number of quotes before it makes a line end the end of a row.
@@ -155,6 +177,7 @@ def read(source: TextRange, wanted: Sequence[str]) -> ParsedRange:
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),
+            # One block, one thread: otherwise Arrow gives no row numbers and refuses rows longer than a block.
             read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
             parse_options=pa_csv.ParseOptions(
                 delimiter=source.delimiter,
@@ -175,12 +198,29 @@ def read(source: TextRange, wanted: Sequence[str]) -> ParsedRange:
 
 
 def _bytes(source: TextRange) -> bytes:
-    if source.end is None:
-        with FileSystems.open(source.path) as stream:
-            return stream.read()[source.begin :]
-    with FileSystems.open(source.path, compression_type="uncompressed") as stream:
-        stream.seek(source.begin)
-        return stream.read(source.end - source.begin)
+    with _open(source.path) as stream:
+        stream.seek(source.begin if source.end is not None else 0)
+        data = stream.read(-1 if source.end is None else source.end - source.begin)
+    return data if source.end is not None else _decompressed(source.path, data)[source.begin :]
+
+
+@contextmanager
+def _open(path: str) -> Iterator[BinaryIO]:
+    """Opens a file for reading its bytes as they are."""
+    try:
+        stream = FileSystems.open(path, compression_type="uncompressed")
+    except (OSError, BeamIOError) as error:
+        raise ColonnadeError(f"Cannot read {path!r}: {' '.join(str(error).split())}.") from error
+    with stream:
+        yield stream
+
+
+def _decompressed(path: str, data: bytes) -> bytes:
+    """Decompresses here, because Beam takes a truncated file for a short one."""
+    try:
+        return gzip.decompress(data) if path.endswith(".gz") else bz2.decompress(data)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ColonnadeError(f"Cannot decompress {path!r}: {error}. Fetch the file again.") from error
 
 
 def row_starts(data: bytes, quoting: bool) -> np.ndarray:
@@ -190,6 +230,7 @@ def row_starts(data: bytes, quoting: bool) -> np.ndarray:
         return np.zeros(0, np.int64)
     end = (array == _LF) | ((array == _CR) & (np.append(array[1:], 0) != _LF))
     if quoting:
+        # A doubled quote inside quotes changes the count by two, which is as good as nothing.
         end &= np.cumsum(array == _QUOTE) % 2 == 0
     starts = np.append(0, np.flatnonzero(end) + 1)
     starts = starts[starts < len(array)]
@@ -200,10 +241,9 @@ def row_starts(data: bytes, quoting: bool) -> np.ndarray:
 def _lines_before(source: TextRange) -> int:
     """Counts the lines of the file before the range; only asked when a row is set aside."""
     if source.end is None:
-        with FileSystems.open(source.path) as stream:
-            return stream.read(source.begin).count(b"\n")
+        return min(source.begin, 1)
     lines, left = 0, source.begin
-    with FileSystems.open(source.path, compression_type="uncompressed") as stream:
+    with _open(source.path) as stream:
         while left and (block := stream.read(min(_BLOCK_BYTES, left))):
             lines, left = lines + block.count(b"\n"), left - len(block)
     return lines

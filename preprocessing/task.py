@@ -1,0 +1,113 @@
+"""Preprocesses a data set: raw files to a data directory that the trainer reads.
+
+`python -m preprocessing.task --dataset movielens_100k --output data/movielens_100k`
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_specs import FeatureSpec
+from feature_specs.command import CommandParser, load_tensorflow, run_command
+from feature_specs.datasets import get_dataset
+from preprocessing.artifacts import SUCCESS, DataDirectory
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+
+def parser() -> CommandParser:
+    """Returns the parser of this program's own flags."""
+    flags = CommandParser(
+        "python -m preprocessing.task",
+        "Preprocesses a data set: raw files to a data directory that the trainer reads. Any option of Apache Beam, such as --runner or "
+        "--direct_num_workers, may follow.",
+    )
+    source = flags.add_mutually_exclusive_group()
+    source.add_argument("--dataset", help="name of a built-in data set, such as movielens_100k")
+    source.add_argument("--spec", help="YAML or JSON file that declares the data set")
+    flags.add_argument("--input", nargs="+", metavar="GLOB", help="raw files, folders or quoted globs; fetched where not given")
+    flags.add_argument("--output", metavar="DATA_DIR", help="the data directory to make (required)")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit status."""
+    flags = parser()
+    parsed, rest = flags.parse_known_args(arguments)
+    if rest:
+        _check_beam_flags(flags, rest)
+    # Checked after the unknown flags: a misspelt --output is better news than a missing one.
+    if not (parsed.dataset or parsed.spec):
+        flags.error("say what to preprocess: --dataset NAME or --spec FILE.yaml. See --help.")
+    if not parsed.output:
+        flags.error("say where the data goes: --output DATA_DIR. See --help.")
+    spec = get_dataset(parsed.dataset) if parsed.dataset else FeatureSpec.load(parsed.spec)
+    output = Path(parsed.output)
+    if (output / SUCCESS).is_file():
+        data = DataDirectory.open(output, spec)
+        print(f"{output} is already finished for {spec.name}; delete it to build it again.")
+        print(summary(data))
+        return 0
+    started = time.monotonic()
+    origin = f"{len(parsed.input)} --input values" if parsed.input else "the files that are fetched, or cached from an earlier time"
+    print(f"Preprocessing {spec.name} into {output}, from {origin}. Loading TensorFlow and Beam ...")
+    _keep_quiet()
+    from preprocessing import pipeline
+
+    data = pipeline.build(spec, output, parsed.input, rest)
+    print(summary(data))
+    print(f"Finished in {time.monotonic() - started:.1f} s: {output}")
+    return 0
+
+
+def _check_beam_flags(flags: CommandParser, rest: Sequence[str]) -> None:
+    """Refuses what no part of Beam knows; Beam itself would ignore it."""
+    if not rest[0].startswith("-"):
+        flags.refuse(rest[0])
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    beam_parser = ArgumentParser(allow_abbrev=False, conflict_handler="resolve", add_help=False)
+    beam_parser.error = flags.error  # type: ignore[method-assign]
+    for options in _subclasses(PipelineOptions):
+        options._add_argparse_args(beam_parser)
+    _, unknown = beam_parser.parse_known_args(rest)
+    if unknown:
+        flags.refuse(unknown[0], [option for action in beam_parser._actions for option in action.option_strings])
+
+
+def _subclasses(options: type[PipelineOptions]) -> list[type[PipelineOptions]]:
+    return [found for direct in options.__subclasses__() for found in (direct, *_subclasses(direct))]
+
+
+def _keep_quiet() -> None:
+    """Keeps what libraries say to their own developers off the console; what goes wrong comes as an exception anyway."""
+    warnings.simplefilter("ignore")
+    load_tensorflow()
+    for name in ("absl", "apache_beam", "tensorflow", "tensorflow_transform", "root"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def summary(data: DataDirectory) -> str:
+    """Returns a few readable lines about a data directory."""
+    rows, splits = data.statistics["rows"], data.statistics["splits"]
+    lines = [f"rows      {rows['in']:,} in, {rows['out']:,} out, {rows['rejected']:,} rejected"]
+    if rows["rejected"]:
+        lines[0] += f" (why: {data.path}/rejected-*.jsonl)"
+    lines.append("splits    " + ", ".join(f"{name} {count:,}" for name, count in splits.items()))
+    lines.append("labels    " + ", ".join(f"{name} {mean:.4f}" for name, mean in data.statistics["label"].items() if splits[name]))
+    if data.table_rows:
+        lines.append("tables    " + ", ".join(f"{name} {size:,}" for name, size in data.table_rows.items()))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    run_command(main)

@@ -1,0 +1,113 @@
+"""Text in ranges: the same rows however a file is cut, every line accounted for, line numbers as an editor shows them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_specs import ColonnadeError, TextTable
+from preprocessing.sources import text
+from preprocessing.sources.files import InputFile
+
+CELL = st.text(alphabet='abé ,;|\t"\n\x00', max_size=5)
+LINE = st.text(alphabet='a,"\n\r\x00', max_size=12)
+NO_PATCHES = [HealthCheck.function_scoped_fixture]
+
+
+def _file(path: Path, content: bytes) -> InputFile:
+    path.write_bytes(content)
+    return InputFile(str(path), len(content))
+
+
+def _read(table: TextTable, file: InputFile, wanted: list[str]) -> tuple[list[list[bytes]], list[str], list[tuple[int | None, str]]]:
+    """Returns rows, reasons of ragged lines and their places, over all ranges."""
+    rows, reasons, places = [], [], []
+    for part in text.plan(table, [file]):
+        parsed = text.read(part, wanted)
+        rows += [list(row.values()) for row in parsed.table.to_pylist()]
+        reasons += [parsed.ragged[number] for number in sorted(parsed.ragged)]
+        places += list(parsed.locate(sorted(parsed.ragged)))
+    return rows, reasons, places
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=NO_PATCHES)
+@given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=12), range_bytes=st.integers(1, 60))
+def test_quoted_rows_equal_pythons_csv(
+    rows: list[tuple[str, str]], range_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("x", "y"), *rows])
+    monkeypatch.setattr(text, "RANGE_BYTES", range_bytes)
+    received, reasons, _ = _read(TextTable(), _file(tmp_path / "a.csv", buffer.getvalue().encode()), ["x", "y"])
+    assert received == [[cell.encode() for cell in row] for row in rows]
+    assert reasons == []
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=NO_PATCHES)
+@given(lines=st.lists(LINE, max_size=8), range_bytes=st.integers(1, 40), quoting=st.booleans())
+def test_no_line_is_lost_or_invented_whatever_the_bytes(
+    lines: list[str], range_bytes: int, quoting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = "x,y\n" + "\n".join(lines)
+    file = _file(tmp_path / "a.csv", content.encode())
+    table = TextTable(quoting=quoting)
+    monkeypatch.setattr(text, "RANGE_BYTES", range_bytes)
+    rows, reasons, places = _read(table, file, ["y", "x"])
+    assert len(places) == len(reasons)
+    if not quoting:
+        expected = [line.split(",") for line in "\n".join(lines).replace("\r", "\n").split("\n") if line]
+        assert rows == [[y.encode(), x.encode()] for x, y in (cells for cells in expected if len(cells) == 2)]
+        assert len(reasons) == sum(len(cells) != 2 for cells in expected)
+
+
+@pytest.mark.parametrize("range_bytes", [1, 7, 13, 1000])
+def test_line_numbers_and_text_of_ragged_rows(range_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b'a,b,c\n1,2,3\n\n4,5\n6,"x\ny",8\r\n\r\n9,9,9,9\n7,\xff,"q""q"\nlast,1'
+    monkeypatch.setattr(text, "RANGE_BYTES", range_bytes)
+    rows, reasons, places = _read(TextTable(), _file(tmp_path / "a.csv", content), ["a", "b"])
+    assert rows == [[b"1", b"2"], [b"6", b"x\ny"], [b"7", b"\xff"]]
+    assert reasons == ["2 values, expected 3", "4 values, expected 3", "2 values, expected 3"]
+    assert places == [(4, "4,5"), (8, "9,9,9,9"), (10, "last,1")]
+
+
+def test_ranges_are_bounded_and_cover_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"x\n" + b"".join(b"%d\n" % i for i in range(1000))
+    monkeypatch.setattr(text, "RANGE_BYTES", 100)
+    ranges = text.plan(TextTable(), [_file(tmp_path / "a.csv", content)])
+    assert ranges[0].begin == 2
+    assert [part.end for part in ranges[:-1]] == [part.begin for part in ranges[1:]]
+    assert ranges[-1].end == len(content)
+    assert max(part.size for part in ranges) <= 100 + 4
+
+
+def test_header_variants(tmp_path: Path) -> None:
+    plain = _file(tmp_path / "a.csv", b'\xef\xbb\xbfid,"first, last"\r\n1,2\r\n')
+    assert text.plan(TextTable(), [plain])[0].columns == ("id", "first, last")
+    renamed = TextTable(columns=("p", "q"))
+    assert _read(renamed, plain, ["q"])[0] == [[b"2"]]
+    headless = TextTable(header=False, columns=("p", "q"), delimiter=";")
+    assert _read(headless, _file(tmp_path / "b.csv", b"1;2\n"), ["p", "q"])[0] == [[b"1", b"2"]]
+
+
+def test_a_compressed_file_is_one_range(tmp_path: Path) -> None:
+    packed = _file(tmp_path / "a.csv.gz", gzip.compress(b"x,y\n1,2\n3\n"))
+    assert _read(TextTable(), packed, ["y"]) == ([[b"2"]], ["1 values, expected 2"], [(3, "3")])
+    broken = _file(tmp_path / "b.csv.gz", gzip.compress(b"x,y\n" + bytes(range(256)) * 99)[:-20])
+    with pytest.raises(ColonnadeError, match=r"Cannot decompress '.*b\.csv\.gz'"):
+        _read(TextTable(), broken, ["y"])
+
+
+def test_errors_name_the_file_and_the_fix(tmp_path: Path) -> None:
+    file = _file(tmp_path / "a.csv", b"x,y\n1,2\n")
+    with pytest.raises(ColonnadeError, match=r"has 2 columns in its header, the spec names 1: x\. Correct `columns` or `delimiter`"):
+        text.plan(TextTable(columns=("x",)), [file])
+    with pytest.raises(ColonnadeError, match=r"'a\.csv' has no header: name its `columns` in the spec"):
+        text.plan(TextTable(header=False), [file])
+    with pytest.raises(ColonnadeError, match=r"Cannot read '.*gone\.csv'"):
+        text.plan(TextTable(), [InputFile(str(tmp_path / "gone.csv"), 5)])
