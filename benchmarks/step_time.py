@@ -1,7 +1,7 @@
 """Step time of a model over the size of its tables: `python -m benchmarks.step_time`, writes benchmarks/step_time.md.
 
-Criteo-shaped batches in memory (26 tokens, 13 numbers, uniformly drawn rows: the hardest case for a large table), one table set for each
-size, measured in turns in one process, so that a busy machine slows all of them alike.
+Criteo-shaped batches in memory (26 tokens, 13 numbers), one set of tables a size, measured in turns in one process, so that a busy
+machine slows all of them alike. Ids follow a Zipf law, as clicks do, or are uniform, the hardest case: nearly every one is another row.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
+import itertools
 import platform
 import statistics
 import time
@@ -21,6 +22,13 @@ from feature_specs import CategoricalFeature, FeatureSpec, Hash, Label, NumericF
 from feature_specs.command import load_tensorflow
 
 FIELDS, NUMBERS, STEPS, ROUNDS = 26, 13, 10, 9
+
+
+def draw(rng: np.random.Generator, rows: int, count: int, exponent: float) -> np.ndarray:
+    """Returns `count` ids in [1, rows], the k-th with probability proportional to k^-exponent (0: uniform)."""
+    shares = np.cumsum(np.arange(1, rows + 1, dtype=np.float64) ** -exponent)
+    order = rng.permutation(rows)  # frequent rows lie anywhere in the table
+    return order[np.searchsorted(shares, rng.random(count) * shares[-1])] + 1
 
 
 def criteo_shaped(total_rows: int) -> FeatureSpec:
@@ -37,7 +45,7 @@ def criteo_shaped(total_rows: int) -> FeatureSpec:
 class Contender:
     """A model with its training loop and batches in memory."""
 
-    def __init__(self, model: str, rows: int, batch_size: int, optimizer: str, precision: str) -> None:
+    def __init__(self, model: str, rows: int, batch_size: int, optimizer: str, exponent: float) -> None:
         import tensorflow as tf
 
         from trainer.config import TrainingConfig
@@ -45,19 +53,17 @@ class Contender:
         from trainer.layers import Inputs
         from trainer.loop import Loop
         from trainer.models.registry import get_model
-        from trainer.precision import precision_policy
         from trainer.tasks import BinaryTask
 
         spec = criteo_shaped(rows)
-        config = TrainingConfig(batch_size=batch_size, embedding_optimizer=optimizer, mixed_precision=precision, clip_norm=0)
-        with precision_policy(precision):
-            network = get_model(model)(Inputs(spec), embedding_dim=16, hidden_units=(400, 400, 400), dropout=0.0, batch_norm=False)
-            self.loop = Loop(network, BinaryTask(), config, element_spec(spec))
+        config = TrainingConfig(batch_size=batch_size, embedding_optimizer=optimizer, clip_norm=0)
+        network = get_model(model)(Inputs(spec), embedding_dim=16, hidden_units=(400, 400, 400), dropout=0.0, batch_norm=False)
+        self.loop = Loop(network, BinaryTask(), config, element_spec(spec))
         rng = np.random.default_rng(0)
-        highest = rows // FIELDS
+        table = rows // FIELDS - 1
         batches = []
         for _ in range(STEPS):
-            features = {f"c{i}": tf.constant(rng.integers(1, highest, batch_size)) for i in range(FIELDS)}
+            features = {f"c{i}": tf.constant(draw(rng, table, batch_size, exponent)) for i in range(FIELDS)}
             features |= {f"i{i}": tf.constant(rng.normal(size=batch_size).astype(np.float32)) for i in range(NUMBERS)}
             batches.append((features, tf.constant(rng.integers(0, 2, batch_size).astype(np.float32))))
         stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *batches)
@@ -78,13 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="nfm")
     parser.add_argument("--batch_size", type=int, default=4096)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000, 10_000_000])
+    parser.add_argument("--exponents", type=float, nargs="+", default=[1.05, 0.0], help="of the Zipf law of the ids; 0 is uniform")
     parser.add_argument("--optimizers", nargs="+", default=["lazy_adam", "adagrad"])
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     flags = parser.parse_args(arguments)
     load_tensorflow()
     lines = []
-    for optimizer in flags.optimizers:
-        contenders = {rows: Contender(flags.model, rows, flags.batch_size, optimizer, "float32") for rows in flags.rows}
+    for optimizer, exponent in itertools.product(flags.optimizers, flags.exponents):
+        contenders = {rows: Contender(flags.model, rows, flags.batch_size, optimizer, exponent) for rows in flags.rows}
         for turn in range(ROUNDS + 2):
             for contender in contenders.values():
                 contender.run()
@@ -94,15 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for rows, contender in contenders.items():
             times = sorted(contender.milliseconds)
             median = statistics.median(times)
-            lines.append(f"| {optimizer} | {rows:,} | {median:.1f} | {times[0]:.1f} - {times[-1]:.1f} | {median / base:.2f} |")
+            lines.append(f"| {optimizer} | {exponent:g} | {rows:,} | {median:.1f} | {times[0]:.1f} - {times[-1]:.1f} | {median / base:.2f} |")
             print(lines[-1], flush=True)
         del contenders
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "numpy"))
     flags.output.write_text(
         f"# Step time over the size of the tables\n\n`python -m benchmarks.step_time`, {datetime.date.today()}, {versions}, Python "
         f"{platform.python_version()}, 2 cores. Model {flags.model}, batch {flags.batch_size}, {FIELDS} tokens and {NUMBERS} numbers, width "
-        f"16, MLP 400-400-400, float32, rows drawn uniformly, data in memory; median of {ROUNDS} turns of {STEPS} steps.\n\n"
-        "| optimizer of the tables | table rows | ms a step | range | to the first |\n| --- | --- | --- | --- | --- |\n"
+        f"16, MLP 400-400-400, float32, data in memory; ids by a Zipf law (exponent 1.05) or uniform (0), the hardest case; median of {ROUNDS} turns of {STEPS} steps.\n\n"
+        "| optimizer of the tables | exponent | table rows | ms a step | range | to the first |\n| --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(lines)
         + "\n",
         encoding="utf-8",

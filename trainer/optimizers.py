@@ -27,13 +27,13 @@ class Lookup(NamedTuple):
         number: Which table.
         rows: Row numbers, `[U]` int32.
         weights: The rows, up to date, `[U, D]`: what gradients are taken with respect to.
-        slots: The optimizer's state of these rows, `[U, ...]`.
+        state: The optimizer's state of these rows, `[U, ...]` each.
     """
 
     number: int
     rows: tf.Tensor
     weights: tf.Tensor
-    slots: dict[str, tf.Tensor]
+    state: tuple[tf.Tensor, ...]
 
 
 class Update(NamedTuple):
@@ -55,12 +55,7 @@ class RowwiseOptimizer(abc.ABC):
 
     def __init__(self, tables: Sequence[StackedTable], learning_rate: float, l2: float, step: tf.Variable) -> None:
         self.tables, self.learning_rate, self.l2, self.step = list(tables), learning_rate, l2, step
-        self.slots: list[dict[str, tf.Variable]] = [self._make_slots(table.table.shape) for table in self.tables]
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """All state, in a fixed order."""
-        return [slot for slots in self.slots for slot in slots.values()]
+        self.state = [self._make_state(table.table.shape) for table in self.tables]
 
     @contextmanager
     def answering_lookups(self) -> Iterator[list[Lookup]]:
@@ -102,18 +97,18 @@ class RowwiseOptimizer(abc.ABC):
         """Brings every row up to date, as evaluation needs; costs one pass over the tables."""
 
     @abc.abstractmethod
-    def _make_slots(self, shape: tuple[int, int]) -> dict[str, tf.Variable]:
-        """Returns the state of one table."""
+    def _make_state(self, shape: tuple[int, int]) -> tf.Variable:
+        """Returns the state of one table of this shape, `[rows, S]`."""
 
     def _read(self, number: int, rows: tf.Tensor) -> Lookup:
-        slots = {name: tf.gather(slot, rows) for name, slot in self.slots[number].items()}
-        return Lookup(number, rows, tf.gather(self.tables[number].table.value, rows), slots)
+        weights, state = (tf.gather(variable, rows) for variable in (self.tables[number].table.value, self.state[number]))
+        return Lookup(number, rows, weights, (state,))
 
-    def _write(self, lookup: Lookup, weights: tf.Tensor, **slots: tf.Tensor) -> None:
+    def _write(self, lookup: Lookup) -> None:
         # Rows are distinct, so that updating is subtracting; TensorFlow's scatter_sub is over ten times slower on large tables.
-        self.tables[lookup.number].table.value.scatter_update(tf.IndexedSlices(weights, lookup.rows))
-        for name, values in slots.items():
-            self.slots[lookup.number][name].scatter_update(tf.IndexedSlices(values, lookup.rows))
+        self.tables[lookup.number].table.value.scatter_update(tf.IndexedSlices(lookup.weights, lookup.rows))
+        state = tf.concat(lookup.state, axis=1) if len(lookup.state) > 1 else lookup.state[0]
+        self.state[lookup.number].scatter_update(tf.IndexedSlices(state, lookup.rows))
 
 
 class Adagrad(RowwiseOptimizer):
@@ -129,12 +124,12 @@ class Adagrad(RowwiseOptimizer):
     def apply(self, update: Update) -> None:
         """See the base class."""
         lookup, gradient = update
-        total = lookup.slots["accumulator"] + tf.square(gradient)
+        total = lookup.state[0] + tf.square(gradient)
         weights = lookup.weights - self.learning_rate * gradient * tf.math.rsqrt(total + self.epsilon)
-        self._write(lookup, weights, accumulator=total)
+        self._write(lookup._replace(weights=weights, state=(total,)))
 
-    def _make_slots(self, shape: tuple[int, int]) -> dict[str, tf.Variable]:
-        return {"accumulator": tf.Variable(tf.fill(shape, self.initial_accumulator), trainable=False)}
+    def _make_state(self, shape: tuple[int, int]) -> tf.Variable:
+        return tf.Variable(tf.fill(shape, self.initial_accumulator), trainable=False)
 
 
 class LazyAdam(RowwiseOptimizer):
@@ -150,6 +145,9 @@ class LazyAdam(RowwiseOptimizer):
     sqrt(v) and the sum is A(s) - r^n A(s + n), where A(s) = sum_{j>=1} c_{s+j} r^j is a function of s alone: one look-up. Rows are
     brought up to date before the forward pass reads them, and all of them before evaluation (`finish`): the outcome is dense Adam's,
     to rounding.
+
+    A row's state is one row of one variable, `[rows, 2 D + 1]`: m / (1 - b1), v / (1 - b2) and the step that they are of. So a step
+    costs one gather and one scatter of it, and large tables are bound by these.
     """
 
     beta_1, beta_2, epsilon = 0.9, 0.999, 1e-7
@@ -158,17 +156,18 @@ class LazyAdam(RowwiseOptimizer):
         super().__init__(tables, learning_rate, l2, step)
         self.ratio = float(self.beta_1 / np.sqrt(self.beta_2))
         self._tails = tf.constant(self._tail_sums(), tf.float32)
+        self._scale = learning_rate * (1 - self.beta_1) / float(np.sqrt(1 - self.beta_2))
+        self._epsilon = self.epsilon / float(np.sqrt(1 - self.beta_2))
 
     def apply(self, update: Update) -> None:
         """See the base class."""
         lookup, gradient = update
-        now = tf.cast(self.step + 1, tf.int32)
-        moment = self.beta_1 * lookup.slots["moment"] + (1 - self.beta_1) * gradient
-        velocity = self.beta_2 * lookup.slots["velocity"] + (1 - self.beta_2) * tf.square(gradient)
-        time = tf.cast(now, tf.float32)
-        rate = self.learning_rate * tf.sqrt(1 - self.beta_2**time) / (1 - self.beta_1**time)
-        weights = lookup.weights - rate * moment / (tf.sqrt(velocity) + self.epsilon)
-        self._write(lookup, weights, moment=moment, velocity=velocity, updated_at=tf.fill(tf.shape(lookup.rows), now))
+        moment, velocity, _ = lookup.state
+        moment, velocity = self.beta_1 * moment + gradient, self.beta_2 * velocity + tf.square(gradient)
+        now = tf.cast(self.step + 1, tf.float32)
+        rate = self._scale * tf.sqrt(1 - self.beta_2**now) / (1 - self.beta_1**now)
+        weights = lookup.weights - moment / ((tf.sqrt(velocity) + self._epsilon) / rate)
+        self._write(lookup._replace(weights=weights, state=(moment, velocity, tf.fill(tf.shape(lookup.state[2]), now))))
 
     @tf.function
     def finish(self) -> None:
@@ -176,25 +175,22 @@ class LazyAdam(RowwiseOptimizer):
         for number, table in enumerate(self.tables):
             count = table.table.shape[0]
             for start in tf.range(0, count, _ROWS_AT_ONCE):
-                lookup = self._read(number, tf.range(start, tf.minimum(start + _ROWS_AT_ONCE, count)))
-                self._write(lookup, lookup.weights, **lookup.slots)
+                self._write(self._read(number, tf.range(start, tf.minimum(start + _ROWS_AT_ONCE, count))))
 
     def _read(self, number: int, rows: tf.Tensor) -> Lookup:
         """Returns rows and state as they are now, after the steps without gradient since their last update."""
         lookup = super()._read(number, rows)
-        updated_at, now = lookup.slots["updated_at"], tf.cast(self.step, tf.int32)
-        passed = tf.cast(now - updated_at, tf.float32)[:, tf.newaxis]
-        moment, velocity = lookup.slots["moment"], lookup.slots["velocity"]
-        last = self._tails.shape[0] - 1
-        still_to_come = self.ratio**passed * self._tails[tf.minimum(now, last)]
-        owed = tf.gather(self._tails, tf.minimum(updated_at, last))[:, tf.newaxis] - still_to_come
-        weights = lookup.weights - self.learning_rate * owed * moment / (tf.sqrt(velocity) + self.epsilon)
-        slots = {
-            "moment": self.beta_1**passed * moment,
-            "velocity": self.beta_2**passed * velocity,
-            "updated_at": tf.fill(tf.shape(rows), now),
-        }
-        return Lookup(number, rows, weights, slots)
+        dim = self.tables[number].dim
+        moment, velocity, updated_at = tf.split(lookup.state[0], [dim, dim, 1], axis=1)
+        now = tf.cast(self.step, tf.float32)
+        passed = now - updated_at
+        owed = self._tail(updated_at) - _power(self.ratio, passed) * self._tail(now)
+        weights = lookup.weights - moment / (tf.sqrt(velocity) + self._epsilon) * (self._scale * owed)
+        state = (_power(self.beta_1, passed) * moment, _power(self.beta_2, passed) * velocity, tf.fill(tf.shape(updated_at), now))
+        return lookup._replace(weights=weights, state=state)
+
+    def _tail(self, step: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self._tails, tf.cast(tf.minimum(step, self._tails.shape[0] - 1.0), tf.int32))
 
     def _tail_sums(self) -> np.ndarray:
         """Returns A(0), A(1), ... until the bias corrections have died out."""
@@ -206,12 +202,15 @@ class LazyAdam(RowwiseOptimizer):
             tails[s] = self.ratio * (corrections[s] + tails[s + 1])
         return tails
 
-    def _make_slots(self, shape: tuple[int, int]) -> dict[str, tf.Variable]:
-        moments = {name: tf.Variable(tf.zeros(shape), trainable=False) for name in ("moment", "velocity")}
-        return {**moments, "updated_at": tf.Variable(tf.zeros(shape[:1], tf.int32), trainable=False)}
+    def _make_state(self, shape: tuple[int, int]) -> tf.Variable:
+        return tf.Variable(tf.zeros([shape[0], 2 * shape[1] + 1]), trainable=False)
 
 
 ROWWISE_OPTIMIZERS: dict[str, type[RowwiseOptimizer]] = {"lazy_adam": LazyAdam, "adagrad": Adagrad}
+
+
+def _power(base: float, exponent: tf.Tensor) -> tf.Tensor:
+    return tf.exp(exponent * float(np.log(base)))
 
 
 def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, lookup: Lookup) -> tf.Tensor:
@@ -230,8 +229,7 @@ def _merge(pairs: Sequence[tuple[Lookup, tf.Tensor]]) -> tuple[Lookup, tf.Tensor
     def any_of(parts: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.math.unsorted_segment_max(tf.concat(parts, 0), position, count)
 
-    first = pairs[0][0]
-    slots = {name: any_of([lookup.slots[name] for lookup, _ in pairs]) for name in first.slots}
     weights = any_of([lookup.weights for lookup, _ in pairs])
+    state = tuple(any_of(parts) for parts in zip(*(lookup.state for lookup, _ in pairs), strict=True))
     gradient = tf.math.unsorted_segment_sum(tf.concat([gradient for _, gradient in pairs], 0), position, count)
-    return Lookup(first.number, rows, weights, slots), gradient
+    return Lookup(pairs[0][0].number, rows, weights, state), gradient

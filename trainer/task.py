@@ -20,7 +20,7 @@ from feature_specs.datasets import get_dataset
 from feature_specs.errors import ColonnadeError, did_you_mean
 from feature_specs.spec import FeatureSpec
 from preprocessing.artifacts import DataDirectory, default_data_dir
-from trainer.config import RunConfig, TrainingConfig, load_recipe
+from trainer.config import RunConfig, TrainingConfig, default_recipe, load_recipe
 from trainer.models.registry import find_model, get_model, hyper_parameters, list_models, resolve_hyper_parameters
 
 _DEFAULT_DATASET = {"ranking": "movielens_100k", "matching": "movielens_100k_implicit"}
@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise ColonnadeError("--model is missing. Name one of --list_models, such as --model nfm.")
     info = find_model(flags.model)
     spec = _spec(flags, info.task)
-    settings = _settings(flags)
+    recipe = flags.recipe or default_recipe(spec.name, info.name)
+    settings = _settings(flags, load_recipe(recipe, info.name))
     _training(settings)
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
     run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{info.name}"
@@ -56,7 +57,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--input", nargs="+", metavar="GLOB", help="raw files, where the data is not fetched")
     parser.add_argument("--data_dir", help="preprocessed data, made if missing (default: data/<dataset>)")
     parser.add_argument("--run_dir", help="where the run goes (default: runs/<dataset>-<model>)")
-    parser.add_argument("--recipe", help="tuned values for a data set; flags win over them")
+    parser.add_argument("--recipe", help="tuned values, flags win over them; none for the defaults (default: the data set's own)")
     parser.add_argument("--epochs", type=int, default=default)
     parser.add_argument("--max_steps", type=int, default=default)
     parser.add_argument("--batch_size", type=int, default=default)
@@ -75,9 +76,9 @@ def _spec(flags: argparse.Namespace, task: str) -> FeatureSpec:
     return FeatureSpec.load(flags.spec) if flags.spec else get_dataset(flags.dataset or _DEFAULT_DATASET[task])
 
 
-def _settings(flags: argparse.Namespace) -> dict[str, Any]:
+def _settings(flags: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
     """Returns what was asked for by recipe, --hparams and flags, the later winning; text values are not converted yet."""
-    settings = load_recipe(flags.recipe, flags.model) if flags.recipe else {}
+    settings = dict(recipe)
     for pair in flags.hparams:
         name, equals, value = pair.partition("=")
         if not equals:

@@ -38,8 +38,9 @@ def _randomised(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def _field_vectors(layer: keras.layers.Layer, dim: int) -> np.ndarray:
-    """Returns the vectors of the four fields, `[3, 4, dim]`, looked up one by one."""
+def _fields(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Returns vectors `[3, 4, D]` and weights `[3, 4]` of the four fields, looked up one by one."""
+    dim = DIM + 1
     layers = {sub.name: sub for sub in layer._flatten_layers() if sub is not layer}
     stack = next(sub for name, sub in layers.items() if name == f"tables_{dim}")
     numbers = next(sub for name, sub in layers.items() if name == f"numbers_{dim}")
@@ -53,7 +54,7 @@ def _field_vectors(layer: keras.layers.Layer, dim: int) -> np.ndarray:
         if ids:
             result[row, 2] = np.mean([table[stack.offsets["tags"] + i] for i in ids], axis=0)
         result[row, 3] = float(FEATURES["x"][row]) * vectors[0]
-    return result
+    return result[:, :, :-1], result[:, :, -1]
 
 
 def _pairwise(vectors: np.ndarray) -> np.ndarray:
@@ -65,19 +66,19 @@ def _pairwise(vectors: np.ndarray) -> np.ndarray:
 def test_without_hidden_layers_and_with_a_projection_of_ones_it_is_an_fm() -> None:
     model = _randomised(NFM(Inputs(SPEC), embedding_dim=DIM, hidden_units=(), dropout=0.0, batch_norm=False))
     model.projection.set_weights([np.ones((DIM, 1)), np.array([0.25])])
-    linear = _field_vectors(model.first_order, 1).sum((1, 2))
-    factors = _field_vectors(model.fields, DIM)
-    fm = [0.25 + linear[r] + sum(factors[r, i] @ factors[r, j] for i in range(4) for j in range(i + 1, 4)) for r in range(3)]
+    factors, weights = _fields(model.fields)
+    fm = [0.25 + weights[r].sum() + sum(factors[r, i] @ factors[r, j] for i in range(4) for j in range(i + 1, 4)) for r in range(3)]
     np.testing.assert_allclose(model(FEATURES), fm, rtol=1e-4)
 
 
 def test_the_paper_s_formula_with_one_hidden_layer() -> None:
     model = _randomised(NFM(Inputs(SPEC), embedding_dim=DIM, hidden_units=(3,), dropout=0.0, batch_norm=False))
-    pooled = _pairwise(_field_vectors(model.fields, DIM))
+    factors, linear = _fields(model.fields)
+    pooled = _pairwise(factors)
     kernel, bias = (weights for weights in model.hidden.get_weights())
     weights, constant = model.projection.get_weights()
     hidden = np.maximum(pooled @ kernel + bias, 0.0)
-    expected = _field_vectors(model.first_order, 1).sum((1, 2)) + (hidden @ weights)[:, 0] + constant[0]
+    expected = linear.sum(1) + (hidden @ weights)[:, 0] + constant[0]
     np.testing.assert_allclose(model(FEATURES), expected, rtol=1e-4)
 
 

@@ -1,10 +1,10 @@
 """Input layers and what models share."""
 
-from trainer.layers.fields import FieldEmbeddings, FirstOrder
+from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder
 from trainer.layers.inputs import Inputs
 from trainer.layers.interactions import bi_interaction
 from trainer.layers.mlp import MLP
 from trainer.layers.sequence_features import SequenceFeatures
 from trainer.layers.tables import StackedTable
 
-__all__ = ["MLP", "FieldEmbeddings", "FirstOrder", "Inputs", "SequenceFeatures", "StackedTable", "bi_interaction"]
+__all__ = ["MLP", "FieldEmbeddings", "FieldsAndFirstOrder", "FirstOrder", "Inputs", "SequenceFeatures", "StackedTable", "bi_interaction"]

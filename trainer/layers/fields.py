@@ -29,6 +29,8 @@ class FieldEmbeddings(keras.layers.Layer):
         field_names: The feature of each field, in order.
     """
 
+    _extra_columns = 0
+
     def __init__(
         self,
         spec: FeatureSpec,
@@ -39,11 +41,14 @@ class FieldEmbeddings(keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, autocast=False)
+        initializer = initializer or keras.initializers.RandomNormal(stddev=0.01)
+        if self._extra_columns:
+            initializer = _ZeroLastColumn(initializer)
         with keras.name_scope(self.name):
-            self._input = SpecInput(spec, table_rows, embedding_dim, initializer)
+            self._input = SpecInput(spec, table_rows, embedding_dim, initializer, extra_columns=self._extra_columns)
         by_width: dict[int, list[str]] = {}
         for feature, width in self._input.widths.items():
-            by_width.setdefault(width, []).append(feature)
+            by_width.setdefault(width - self._extra_columns, []).append(feature)
         if len(by_width) > 1:
             received = "; ".join(f"{width} ({', '.join(names)})" for width, names in by_width.items())
             raise ColonnadeError(
@@ -57,6 +62,36 @@ class FieldEmbeddings(keras.layers.Layer):
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
         """Returns `[B, F, D]`."""
         return tf.cast(self._input.pool(features, training), self.compute_dtype)
+
+
+class FieldsAndFirstOrder(FieldEmbeddings):
+    """`FieldEmbeddings` and `FirstOrder` as one look-up: a token's weight is the last column of its row.
+
+    Both read the same rows, and on large tables a step is bound by how often it goes to memory.
+    """
+
+    _extra_columns = 1
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the vectors `[B, F, D]` and the linear term `[B]`, which stays float32 under mixed precision."""
+        pooled = self._input.pool(features, training)
+        vectors, weights = tf.split(pooled, [pooled.shape[-1] - 1, 1], axis=2)
+        return tf.cast(vectors, self.compute_dtype), tf.reduce_sum(weights, axis=[1, 2])
+
+
+class _ZeroLastColumn(keras.initializers.Initializer):
+    """Another initializer's numbers, and zeros in the last column."""
+
+    def __init__(self, initializer: keras.initializers.Initializer) -> None:
+        self.initializer = initializer
+
+    def __call__(self, shape: tuple[int, int], dtype: str | None = None) -> tf.Tensor:
+        vectors = self.initializer((shape[0], shape[1] - 1), dtype=dtype)
+        return tf.pad(vectors, [[0, 0], [0, 1]])
+
+    def clone(self) -> _ZeroLastColumn:
+        """Returns a copy that draws other numbers."""
+        return _ZeroLastColumn(self.initializer.clone())
 
 
 class FirstOrder(keras.layers.Layer):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from feature_specs import FeatureSpec
-from trainer.layers.fields import FieldEmbeddings, FirstOrder
+from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder
 from trainer.layers.sequence_features import SequenceFeatures
 from trainer.layers.spec_input import field_names
 
@@ -30,6 +30,10 @@ class Inputs:
     def fields(self, embedding_dim: int, name: str = "fields") -> FieldEmbeddings:
         """Returns a layer from features to one vector a field, `[B, F, D]`."""
         return FieldEmbeddings(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, name=name)
+
+    def fields_and_first_order(self, embedding_dim: int, name: str = "fields") -> FieldsAndFirstOrder:
+        """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`, by one look-up."""
+        return FieldsAndFirstOrder(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, name=name)
 
     def first_order(self, use_bias: bool = False, name: str = "first_order") -> FirstOrder:
         """Returns a layer from features to the linear term `[B]`."""

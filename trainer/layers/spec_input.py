@@ -25,6 +25,7 @@ class SpecInput:
         table_rows: Rows of the tables, padding and OOV included; needed for tables with a vocabulary.
         embedding_dim: Width of what declares none.
         initializer: Keras initializer; RandomNormal(stddev=0.01) where not given.
+        extra_columns: Added to every width.
     """
 
     def __init__(
@@ -33,9 +34,11 @@ class SpecInput:
         table_rows: Mapping[str, int] | None,
         embedding_dim: int | None,
         initializer: keras.initializers.Initializer | str | None = None,
+        *,
+        extra_columns: int = 0,
     ) -> None:
         self.names = tuple(feature.name for feature in spec.features)
-        self.widths = _widths(spec, embedding_dim)
+        self.widths = {name: width + extra_columns for name, width in _widths(spec, embedding_dim).items()}
         rows = rows_of_tables(spec, table_rows)
         self.groups = [
             _Width(dim, [f for f in spec.features if self.widths[f.name] == dim], rows, initializer)
@@ -130,9 +133,9 @@ class _Width:
         # The next table's rows follow in the same variable: nobody else would notice an id that is too large.
         valid = tf.stack([tf.reduce_all((piece.ids >= 0) & (piece.ids < piece.constant(self.table.rows))) for piece in pieces])
         known = ", ".join(f"{table} {count}" for table, count in self.table.rows.items())
-        check = tf.debugging.Assert(tf.reduce_all(valid), [f"Ids should be in [0, rows) of their tables. Rows: {known}."])
-        with tf.control_dependencies([check]):
-            vectors = self.table(tf.concat(rows, 0), training=training)
+        # Without a control dependency: then the layers of a step that look the same ids up share the work on them.
+        tf.debugging.Assert(tf.reduce_all(valid), [f"Ids should be in [0, rows) of their tables. Rows: {known}."])
+        vectors = self.table(tf.concat(rows, 0), training=training)
         vectors *= tf.cast(tf.concat(flat, 0) > 0, tf.float32)[:, tf.newaxis]
         split = tf.split(vectors, [tf.size(ids) for ids in flat]) if len(flat) > 1 else [vectors]
         return [tf.reshape(part, [*_shape(piece.ids), self.dim]) for part, piece in zip(split, pieces, strict=True)]

@@ -166,3 +166,17 @@ def test_one_feature_is_enough(single: str) -> None:
     assert Inputs(spec).fields(3)(small_features()).shape == (2, 1, 3)
     assert Inputs(spec).sequences(3)(small_features())[0][single].shape[0] == 2
     assert Inputs(spec).first_order()(small_features()).shape == (2,)
+
+
+def test_fields_and_first_order_are_the_two_layers_in_one() -> None:
+    both, fields, first_order = INPUTS.fields_and_first_order(4), INPUTS.fields(4), INPUTS.first_order()
+    features = tensors(random_rows(9))
+    np.testing.assert_array_equal(both(features)[1], np.zeros(9))  # weights start at zero
+    assert np.std(both.variables[0].numpy()[:, :-1]) == pytest.approx(0.01, rel=0.3)
+    rng = np.random.default_rng(0)
+    for joint, vectors, weights in zip(both.variables, fields.variables, first_order.variables, strict=True):
+        joint.assign(rng.normal(size=joint.shape))
+        vectors.assign(joint.numpy()[:, :-1])
+        weights.assign(joint.numpy()[:, -1:])
+    np.testing.assert_allclose(both(features)[0], fields(features), rtol=1e-6)
+    np.testing.assert_allclose(both(features)[1], first_order(features), rtol=1e-4)

@@ -41,8 +41,7 @@ class NFM(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.first_order = inputs.first_order()
-        self.fields = inputs.fields(embedding_dim)
+        self.fields = inputs.fields_and_first_order(embedding_dim)
         self.pooled_norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="pooled_norm") if batch_norm else None
         self.pooled_dropout = keras.layers.Dropout(dropout, name="pooled_dropout")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
@@ -50,8 +49,9 @@ class NFM(RankingModel):
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order term and the interaction, each `[B]`."""
-        pooled = bi_interaction(self.fields(features))
+        vectors, first_order = self.fields(features)
+        pooled = bi_interaction(vectors)
         if self.pooled_norm is not None:
             pooled = self.pooled_norm(pooled)
         hidden = self.hidden(self.pooled_dropout(pooled))
-        return {"first_order": self.first_order(features), "interaction": tf.squeeze(self.projection(hidden), axis=1)}
+        return {"first_order": first_order, "interaction": tf.squeeze(self.projection(hidden), axis=1)}
