@@ -20,6 +20,10 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_all(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Returns the parsed flags; whatever is left over is an error."""
+        # A misspelt flag comes first: argparse would only say that the right one is missing.
+        for argument in sys.argv[1:] if arguments is None else arguments:
+            if argument.startswith("--") and argument.split("=")[0] not in self._option_string_actions:
+                self.refuse(argument)
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
             self.refuse(unknown[0])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import filecmp
+import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import tensorflow as tf
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
 from preprocessing.graph import TransformGraph, load_transform
-from serving.module import Scorer, ServingModule, scores
+from serving.module import Scorer, ServingModule, live_scores
 from serving.signatures import RawExamples, to_examples, to_scorer_inputs, to_tensors
 from serving.synthetic import synthetic_rows
 from serving.versions import SPEC_FILE, numbered
+
+_UNFINISHED = ".unfinished-"
+_ABANDONED_SECONDS = 3600
 
 
 def export_saved_model(
@@ -49,26 +54,28 @@ def export_saved_model(
         ColonnadeError: `transform_fn` is no transform graph or lacks vocabulary files, or the loaded export scores differently.
     """
     transform_fn, export_base = Path(transform_fn), Path(export_base)
-    transform = _load_checked(transform_fn)
+    vocabularies = asset_names(transform_fn)
+    transform = _load_checked(transform_fn, vocabularies)
     raw = synthetic_rows(spec) if check_rows is None else check_rows
-    live = scores(spec, scorer, to_scorer_inputs(spec, transform(raw)))
+    live = live_scores(spec, scorer)(to_scorer_inputs(spec, transform(raw)))
     export_base.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=export_base, prefix=".unfinished-") as temporary:
+    _sweep(export_base)
+    with tempfile.TemporaryDirectory(dir=export_base, prefix=_UNFINISHED) as temporary:
         written = Path(temporary) / "version"
         module = ServingModule(scorer, spec, transform)
         tf.saved_model.save(module, str(written), signatures=module.signatures)
         (written / SPEC_FILE).parent.mkdir()
         (written / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
-        check_assets(transform_fn / "assets", written / "assets")
+        check_assets(vocabularies, transform_fn / "assets", written / "assets")
         _check_scores(written, raw, live, tolerance)
         return _publish(written, export_base)
 
 
-def _load_checked(transform_fn: Path) -> TransformGraph:
+def _load_checked(transform_fn: Path, vocabularies: Iterable[str]) -> TransformGraph:
     advice = "A run keeps its own copy in RUN_DIR/transform_fn: restore it from DATA_DIR/transform_fn and export again."
     if not (transform_fn / "saved_model.pb").is_file():
         raise ColonnadeError(f"There is no transform graph in {str(transform_fn)!r}, so an export would have no vocabularies. {advice}")
-    check_assets(transform_fn / "assets", transform_fn / "assets")
+    check_assets(vocabularies, transform_fn / "assets", transform_fn / "assets")
     try:
         return load_transform(transform_fn)
     except (OSError, ValueError, tf.errors.OpError) as error:
@@ -76,22 +83,26 @@ def _load_checked(transform_fn: Path) -> TransformGraph:
         raise ColonnadeError(f"The transform graph in {str(transform_fn)!r} cannot be loaded: {problem}. {advice}") from error
 
 
-def check_assets(source: Path, copied: Path) -> None:
-    """Raises ColonnadeError unless every file of `source` is in `copied`, not empty and the same byte by byte.
+def asset_names(transform_fn: Path) -> list[str]:
+    """Returns the names of the vocabulary files of a transform graph."""
+    folder = transform_fn / "assets"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
-    `tf.saved_model.save` writes empty files, and no error, where the folder that the graph was loaded from has gone.
+
+def check_assets(names: Iterable[str], source: Path, copied: Path) -> None:
+    """Raises ColonnadeError unless each of the files is in both folders, not empty and the same byte by byte.
+
+    `tf.saved_model.save` writes empty files or none, and no error, where the folder that the graph was loaded from has gone.
     """
-    names = {path.name for folder in (source, copied) if folder.is_dir() for path in folder.iterdir()}
-    for name in sorted(names):
-        original, copy = source / name, copied / name
-        for path in (original, copy):
+    for name in names:
+        for path in (source / name, copied / name):
             if not path.is_file() or path.stat().st_size == 0:
                 raise ColonnadeError(
                     f"Vocabulary file {str(path)!r} is missing or empty, so the export would give wrong ids. Restore {str(source)!r} "
                     "from DATA_DIR/transform_fn/assets and export again."
                 )
-        if not filecmp.cmp(original, copy, shallow=False):
-            raise ColonnadeError(f"Vocabulary file {name!r} of the export differs from {str(original)!r}. Export again.")
+        if not filecmp.cmp(source / name, copied / name, shallow=False):
+            raise ColonnadeError(f"Vocabulary file {str(copied / name)!r} differs from {str(source / name)!r}. Export again.")
 
 
 def _check_scores(written: Path, raw: RawExamples, live: Mapping[str, tf.Tensor], tolerance: float) -> None:
@@ -107,6 +118,13 @@ def _check_scores(written: Path, raw: RawExamples, live: Mapping[str, tf.Tensor]
                     f"The export was not published: its signature {signature!r} gives {name} that differ from the model's by up to "
                     f"{worst:.3g} (tolerance {tolerance:g}) in {int(np.sum(~(difference <= tolerance)))} of {difference.size} rows."
                 )
+
+
+def _sweep(export_base: Path) -> None:
+    """Removes what exports that were killed have left, but not what another one may be writing now."""
+    for leftover in export_base.glob(f"{_UNFINISHED}*"):
+        if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _publish(written: Path, export_base: Path) -> Path:

@@ -37,6 +37,20 @@ def scores(spec: FeatureSpec, scorer: Scorer, features: Mapping[str, tf.Tensor])
     return {name: named[name] for name in output_names(spec)}
 
 
+def live_scores(spec: FeatureSpec, scorer: Scorer) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    """Returns `scores` as a graph.
+
+    In low precision TensorFlow rounds otherwise when it runs operation by operation than in a graph, where it fuses some; a served model
+    is a graph.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def score(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return scores(spec, scorer, features)
+
+    return lambda features: dict(score(dict(features)))
+
+
 class ServingModule(tf.Module):
     """A scorer that takes raw values.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from feature_specs.command import CommandParser, run_command
+from feature_specs.command import CommandParser, load_tensorflow, run_command
 
 _BATCH_SIZE = 8192
 
@@ -19,11 +19,23 @@ _BATCH_SIZE = 8192
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = CommandParser("python -m serving.predict", "Scores a CSV, TSV, JSON lines or Parquet file of raw rows with an exported model.")
-    parser.add_argument("--export_dir", required=True, help="RUN_DIR/export (the latest version is used), or one version in it")
     parser.add_argument(
-        "--input", required=True, type=Path, help="rows to score; columns are found by a feature's name or its raw column's"
+        "--export_dir", required=True, default=argparse.SUPPRESS, help="RUN_DIR/export (the latest version is used), or one version in it"
     )
-    parser.add_argument("--output", required=True, type=Path, help="gets the input's columns and the scores; the suffix tells the format")
+    parser.add_argument(
+        "--input",
+        required=True,
+        default=argparse.SUPPRESS,
+        type=Path,
+        help="rows to score; columns are found by a feature's name or its raw column's",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        default=argparse.SUPPRESS,
+        type=Path,
+        help="gets the input's columns and the scores; the suffix tells the format",
+    )
     flags: argparse.Namespace = parser.parse_all(arguments)
     print(predict_file(flags.export_dir, flags.input, flags.output))
 
@@ -44,12 +56,13 @@ def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
     version = find_version(export_dir)
     spec = load_spec(version)
     find_reader(source)
+    load_tensorflow()
 
     from tqdm import tqdm
 
     from feature_specs.errors import ColonnadeError
     from serving.module import output_names
-    from serving.rejects import Rejects
+    from serving.rejects import Rejects, count_rows
     from serving.rows import read_batches
     from serving.signatures import to_tensors
     from serving.writers import open_writer
@@ -59,9 +72,9 @@ def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
     rows = 0
     bar: Any = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]", disable=None)
     with bar, Rejects(rejected) as rejects, open_writer(output) as writer:
-        predict = load_model(version).signatures["predict"]
+        model = load_model(version)  # its functions hold its variables weakly, so it has to stay
         for batch in read_batches(source, spec, rejects, _BATCH_SIZE):
-            scored = predict(**to_tensors(batch.raw))
+            scored = model.signatures["predict"](**to_tensors(batch.raw))
             table = batch.table
             for name in output_names(spec):
                 if name in table.column_names:
@@ -69,13 +82,13 @@ def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
                 table = table.append_column(name, [scored[name].numpy()])
             writer.write(table)
             rows += table.num_rows
-            bar.set_description_str(f"{rows:,} rows", refresh=False)
+            bar.set_description_str(count_rows(rows), refresh=False)
             bar.update(batch.share - bar.n)
         if not rows:
             raise ColonnadeError(f"No row of {str(source)!r} can be read. The first, {rejects.first}. See {str(rejected)!r}.")
     seconds = time.perf_counter() - started
-    aside = f"; {rejects.count:,} rows could not be read: see {rejected}" if rejects.count else ""
-    return f"scored {rows:,} rows in {seconds:.1f} s with {version}: {output}{aside}"
+    aside = f"; {count_rows(rejects.count)} could not be read: see {rejected}" if rejects.count else ""
+    return f"scored {count_rows(rows)} in {seconds:.1f} s with {version}: {output}{aside}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import zlib
@@ -13,11 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
+from serving import delimited
 from serving.mixed import from_python
 from serving.rejects import Rejects
 from serving.text import Block, read_blocks
@@ -90,72 +89,15 @@ def _read_csv(delimiter: str) -> Reader:
         names: list[str] | None = None
         with _opened(path) as (stream, share):
             for block in read_blocks(stream, quoting=True):
-                if names is None and len(block.starts):
-                    names = _header(path, block.rows()[0], delimiter)
+                if names is None:
+                    names = delimited.header(path, block.rows()[0], delimiter)
                     end = int(block.starts[1]) if len(block.starts) > 1 else len(block.data)
                     block = Block(block.data[end:], block.starts[1:] - end, block.lines[1:])
-                if names is not None and len(block.starts):
-                    table, lines = _parse_csv(path, block, names, delimiter, rejects)
+                if len(block.starts):
+                    table, lines = delimited.parse(path, block, names, delimiter, rejects)
                     yield Rows(table, lines, share())
 
     return read
-
-
-def _header(path: Path, row: bytes, delimiter: str) -> list[str]:
-    try:
-        names = next(csv.reader([row.decode()], delimiter=delimiter, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ColonnadeError(f"Input file {str(path)!r} cannot be read: its first line is no header in UTF-8 ({error}).") from error
-    return _unique(path, names)
-
-
-def _unique(path: Path, names: list[str]) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ColonnadeError(f"Input file {str(path)!r} has several columns of the same name: {', '.join(map(repr, twice))}. Rename them.")
-    return names
-
-
-def _parse_csv(path: Path, block: Block, names: list[str], delimiter: str, rejects: Rejects) -> tuple[pa.Table, NDArray[np.int64]]:
-    invalid: dict[int, tuple[int, str]] = {}
-
-    def set_aside(row: pa_csv.InvalidRow) -> str:
-        invalid[row.number - 1] = (row.actual_columns, row.text)
-        return "skip"
-
-    table = pa_csv.read_csv(
-        pa.BufferReader(block.data),
-        read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=len(block.data) + 1),
-        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=set_aside),
-        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False),
-    )
-    if table.num_rows + len(invalid) != len(block.starts):
-        return _parse_odd_csv(path, block, names, delimiter, rejects)
-    for number, (received, text) in invalid.items():
-        rejects.add(path, int(block.lines[number]), f"expected {len(names)} values, received {received}", text)
-    return table, np.delete(block.lines, list(invalid))
-
-
-def _parse_odd_csv(path: Path, block: Block, names: list[str], delimiter: str, rejects: Rejects) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Takes every line as a row: for blocks with stray quotes, where it is anyone's guess which line ends belong to a value."""
-    rows, lines = [], []
-    first = int(block.lines[0])
-    for line, text in enumerate(block.data[int(block.starts[0]) :].decode(errors="surrogateescape").split("\n"), first):
-        text = text.removesuffix("\r")
-        if not text:
-            continue
-        try:
-            row = next(csv.reader([text], delimiter=delimiter, strict=True))
-            problem = f"expected {len(names)} values, received {len(row)}" if len(row) != len(names) else ""
-        except csv.Error as error:
-            problem = f"broken quotes: {error}"
-        if problem:
-            rejects.add(path, line, problem, text.encode(errors="surrogateescape").decode(errors="replace"))
-        else:
-            rows.append([value.encode(errors="surrogateescape") for value in row])
-            lines.append(line)
-    columns = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(names))]
-    return pa.Table.from_arrays(columns, names=names), np.array(lines, np.int64)
 
 
 def _read_json_lines(path: Path, rejects: Rejects) -> Iterator[Rows]:
@@ -180,7 +122,7 @@ def _read_json_lines(path: Path, rejects: Rejects) -> Iterator[Rows]:
 
 def _read_parquet(path: Path, rejects: Rejects) -> Iterator[Rows]:  # noqa: ARG001 (a Parquet file is readable or not)
     with pq.ParquetFile(path) as file:
-        _unique(path, file.schema_arrow.names)
+        delimited.unique(path, file.schema_arrow.names)
         done = 0
         for batch in file.iter_batches(1 << 16):
             first, done = done, done + batch.num_rows

@@ -10,6 +10,11 @@ from typing import Any
 _LONGEST_TEXT = 500
 
 
+def count_rows(number: int) -> str:
+    """Returns "1 row", "2 rows", ..."""
+    return f"{number:,} row{'' if number == 1 else 's'}"
+
+
 class Rejects:
     """Writes `{"file", "line", "reason", "row"}` as JSON lines to `path`, which exists only if there is something to tell.
 

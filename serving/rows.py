@@ -42,13 +42,14 @@ def read_batches(path: Path, spec: FeatureSpec, rejects: Rejects, batch_size: in
     Raises:
         ColonnadeError: The file is missing, of no known format, empty or broken, or has the column of no feature.
     """
-    found: dict[str, str] = {}
+    known = False
     for rows in read_rows(path, rejects):
         if not rows.table.num_rows:
             continue
-        # JSON lines may bring a column in later; the first rows decide only whether this is a file of ours at all.
+        # JSON lines may have other columns further on; the first rows decide whether this is a file of ours at all.
         found = _columns(spec, rows.table.column_names)
-        if not found:
+        known = known or bool(found)
+        if not known:
             raise ColonnadeError(
                 f"Input file {str(path)!r} has the column of no feature. Received the columns {_listed(rows.table.column_names)}; "
                 f"expected some of {_listed([f.name for f in spec.features])}."

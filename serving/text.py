@@ -56,7 +56,9 @@ def read_blocks(stream: BinaryIO, *, quoting: bool, block_bytes: int = _BLOCK_BY
             ends = np.concatenate([ends, newlines[np.searchsorted(newlines, ends[-1] + 1 if len(ends) else 0) :]])
         cut = int(ends[-1]) + 1 if len(ends) else 0
         if cut:
-            yield _block(data[:cut], ends, newlines, line)
+            block = _block(data[:cut], ends, newlines, line)
+            if len(block.starts):
+                yield block
             line += int(np.searchsorted(newlines, cut))
         rest = data[cut:]
         if not piece:

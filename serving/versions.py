@@ -29,7 +29,7 @@ def find_version(export_dir: str | Path) -> Path:
     found = [number for number in numbered(path) if (path / str(number) / "saved_model.pb").is_file()]
     if not found:
         what = "has no exported version" if path.is_dir() else "does not exist"
-        raise ColonnadeError(f"Export folder {str(path)!r} {what}. Give --export_dir the folder RUN_DIR/export of a finished run.")
+        raise ColonnadeError(f"Export folder {str(path)!r} {what}. A finished run has them in RUN_DIR/export.")
     return path / str(found[-1])
 
 

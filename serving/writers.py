@@ -146,7 +146,7 @@ def _texts(column: pa.Array) -> pa.Array:
     if is_mixed(column):
         column = to_texts(column)
     if pa.types.is_nested(column.type):
-        column = _json(column)
+        column = _dumped(column.to_pylist())
     if not pa.types.is_binary(column.type):
         column = column.cast(pa.string()).cast(pa.binary())
     return column.fill_null(b"")
@@ -163,13 +163,13 @@ def _json(column: pa.Array) -> pa.Array:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return column.cast(pa.string()).cast(pa.binary()).fill_null(b"null")
     if pa.types.is_nested(kind):
-        return _dumped(column.to_pylist())
+        return _dumped(column.to_pylist()).fill_null(b"null")
     encoded = whole(_readable(pa.chunked_array([column]))).dictionary_encode()
     return _dumped(encoded.dictionary.to_pylist()).take(encoded.indices).fill_null(b"null")
 
 
 def _dumped(values: list[object]) -> pa.Array:
-    texts = [json.dumps(value, ensure_ascii=False, default=_plain).encode() for value in values]
+    texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=_plain).encode() for value in values]
     return pa.array(texts, pa.binary())
 
 
@@ -195,7 +195,7 @@ def open_writer(path: Path) -> Iterator[Writer]:
     """
     if path.suffix not in _WRITERS:
         raise ColonnadeError(
-            f"Output {str(path)!r} is of no known format. Received {path.suffix!r}; expected one of {', '.join(_WRITERS)}."
+            f"Output {str(path)!r} is of no known format. Received the suffix {path.suffix!r}; expected one of {', '.join(_WRITERS)}."
         )
     if not path.parent.is_dir():
         raise ColonnadeError(f"The folder {str(path.parent)!r} of the output does not exist. Make it first.")
@@ -203,8 +203,10 @@ def open_writer(path: Path) -> Iterator[Writer]:
     try:
         with os.fdopen(handle, "wb") as file:
             writer = _WRITERS[path.suffix](file)
-            yield writer
-            writer.close()
+            try:
+                yield writer
+            finally:
+                writer.close()
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:

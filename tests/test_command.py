@@ -21,6 +21,14 @@ def test_an_unknown_flag_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == "error: unknown argument '--bach_size'. Did you mean '--batch_size'? See --help.\n"
 
 
+def test_a_misspelt_flag_is_told_before_the_one_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = _parser()
+    parser.add_argument("--output", required=True)
+    with pytest.raises(SystemExit):
+        parser.parse_all(["--ouput", "x"])
+    assert "Did you mean '--output'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["--batch", "3"], ["--batch_size", "x"], ["3"]])
 def test_abbreviations_wrong_types_and_strays_are_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

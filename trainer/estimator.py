@@ -98,7 +98,12 @@ class Estimator:
         keras.utils.set_random_seed(self.config.training.seed)
         tf.config.experimental.enable_op_determinism()
         with precision_policy(self.config.training.mixed_precision):
-            model = get_model(self.config.model)(Inputs(self.spec, run.table_rows), **self.config.hyper_parameters)
+            try:
+                model = get_model(self.config.model)(Inputs(self.spec, run.table_rows), **self.config.hyper_parameters)
+            except (TypeError, ValueError) as error:
+                settings = ", ".join(f"{name}={value}" for name, value in self.config.hyper_parameters.items())
+                reason = " ".join(str(error).split())
+                raise ColonnadeError(f"Model {self.config.model!r} cannot be made with {settings}: {reason}") from error
             self.loop = Loop(model, self.task, self.config.training, element_spec(self.spec))
         self.loop.restore(run.last)
 
@@ -142,9 +147,16 @@ class Estimator:
     def export_saved_model(self, export_base: str | Path | None = None) -> Path:
         """Writes the best weights with the transform graph as a SavedModel; returns the new version's folder."""
         from serving.export import export_saved_model
+        from serving.skew import raw_rows
 
-        base = Path(export_base) if export_base else self.run.path / "export"
-        return export_saved_model(self.model, self.spec, self.run.path / "transform_fn", base)
+        sample = self.run.path / "sample.parquet"
+        return export_saved_model(
+            self.model,
+            self.spec,
+            self.run.path / "transform_fn",
+            Path(export_base) if export_base else self.run.path / "export",
+            check_rows=raw_rows(self.spec, sample) if sample.is_file() else None,
+        )
 
     def metrics(self, scores: Scores, data: ParquetBatches) -> dict[str, float]:
         """Returns the task's metrics of all rows of `data`."""

@@ -180,5 +180,12 @@ def _restore(folder: Path, variables: list[tf.Variable]) -> bool:
     manager = _manager(folder, variables)
     if manager.latest_checkpoint is None:
         return False
-    manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    try:
+        manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ColonnadeError(
+            f"Checkpoint {manager.latest_checkpoint!r} does not fit this model ({reason}). It is damaged, or another version of this "
+            "program wrote it (see versions.json): use that version, or another --run_dir."
+        ) from error
     return True

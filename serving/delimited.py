@@ -1,0 +1,107 @@
+"""CSV and TSV: blocks of text to columns of bytes; what is no row of the right width is set aside."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
+
+from feature_specs.errors import ColonnadeError
+from serving.rejects import Rejects
+from serving.text import Block
+
+
+def header(path: Path, row: bytes, delimiter: str) -> list[str]:
+    """Returns the names in the first row of a file.
+
+    Raises:
+        ColonnadeError: It is no text, or repeats a name.
+    """
+    try:
+        names = next(csv.reader([row.decode()], delimiter=delimiter, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ColonnadeError(f"Input file {str(path)!r} cannot be read: its first line is no header in UTF-8 ({error}).") from error
+    return unique(path, names)
+
+
+def unique(path: Path, names: list[str]) -> list[str]:
+    """Returns the names of a file's columns.
+
+    Raises:
+        ColonnadeError: One of them is repeated.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ColonnadeError(f"Input file {str(path)!r} has several columns of the same name: {', '.join(map(repr, twice))}. Rename them.")
+    return names
+
+
+def parse(path: Path, block: Block, names: list[str], delimiter: str, rejects: Rejects) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Returns the well-formed rows of a block as columns of bytes, and the number of the line of each; the others are set aside."""
+    invalid: dict[int, tuple[int, str]] = {}
+
+    def set_aside(row: pa_csv.InvalidRow) -> str:
+        invalid[row.number - 1] = (row.actual_columns, row.text)
+        return "skip"
+
+    # A row that is set aside reaches Python as a string: Arrow fails, and complains, where it is not UTF-8.
+    handler = set_aside if _is_utf8(block.data) else None
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(block.data),
+            read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=len(block.data) + 1),
+            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=handler),
+            convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid:
+        return _parse_odd_csv(path, block, names, delimiter, rejects)
+    if table.num_rows + len(invalid) != len(block.starts):
+        return _parse_odd_csv(path, block, names, delimiter, rejects)
+    for number, (received, text) in invalid.items():
+        rejects.add(path, int(block.lines[number]), f"expected {len(names)} values, received {received}", text)
+    return table, np.delete(block.lines, list(invalid))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _parse_odd_csv(path: Path, block: Block, names: list[str], delimiter: str, rejects: Rejects) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Reads a block that Arrow cannot, row by row.
+
+    It may have stray quotes, where it is anyone's guess which line ends belong to a value: what makes no sense as one row of several
+    lines is taken as several rows.
+    """
+    rows, lines = [], []
+    for first, whole_row in zip(block.lines.tolist(), block.rows(), strict=True):
+        text = whole_row.decode(errors="surrogateescape")
+        single = "\n" not in text or not isinstance(_csv_row(text, len(names), delimiter), str)
+        for line, part in enumerate([text] if single else text.split("\n"), first):
+            row = _csv_row(part.removesuffix("\r"), len(names), delimiter)
+            if isinstance(row, str):
+                rejects.add(path, line, row, part.encode(errors="surrogateescape").decode(errors="replace"))
+            else:
+                rows.append([value.encode(errors="surrogateescape") for value in row])
+                lines.append(line)
+    columns = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(names))]
+    return pa.Table.from_arrays(columns, names=names), np.array(lines, np.int64)
+
+
+def _csv_row(text: str, expected: int, delimiter: str) -> list[str] | str:
+    """Returns the values of a row, or the reason why it is none."""
+    try:
+        records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return f"broken quotes: {error}"
+    if len(records) != 1:
+        return f"expected one row, received {len(records)}"
+    return records[0] if len(records[0]) == expected else f"expected {expected} values, received {len(records[0])}"

@@ -1,0 +1,167 @@
+"""Proves that a run's export gives what was trained: `python -m serving.verify --run_dir RUN_DIR --input RAW_FILE`.
+
+Raw rows take two independent paths: through the preprocessing job, with the run's transform graph, into the checkpointed model; and
+through the export's `predict` and `serving_default`. Histories of a data set's own files are built by the job and are raw values to both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import tempfile
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_specs.command import CommandParser, load_tensorflow, run_command
+from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from serving.rejects import Rejects
+    from serving.skew import RowSkew, Skew
+
+_TYPED = (".parquet", ".jsonl", ".ndjson", ".json")
+_BATCH_ROWS = 8192
+_LONGEST_RAW, _MOST_PLACES = 100, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 1 where the paths differ by more than the tolerance."""
+    parser = CommandParser("python -m serving.verify", "Compares a run's export with its model, on raw rows, per feature and per score.")
+    parser.add_argument("--run_dir", required=True, default=argparse.SUPPRESS, type=Path, help="a finished run")
+    parser.add_argument(
+        "--input",
+        required=True,
+        default=argparse.SUPPRESS,
+        type=Path,
+        help="the data set's own file or folder, or a flat CSV, JSON lines, Parquet file",
+    )
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="largest absolute difference that passes")
+    flags = parser.parse_all(arguments)
+
+    from serving.readers import find_reader
+    from serving.versions import find_version, load_spec
+
+    # Mistakes are told at once; TensorFlow, which takes seconds to import, comes after them.
+    version = find_version(flags.run_dir / "export")
+    spec = load_spec(version)
+    if not flags.input.exists():
+        raise ColonnadeError(f"There is no input {str(flags.input)!r}. Give --input a file or folder of raw rows.")
+    if not (flags.run_dir / "transform_fn" / "saved_model.pb").is_file():
+        raise ColonnadeError(f"Run {str(flags.run_dir)!r} has no transform graph. Copy DATA_DIR/transform_fn there, or train again.")
+    own = own_files(spec, flags.input)
+    if not own:
+        find_reader(flags.input)
+    load_tensorflow()
+
+    # The model comes before the job: TF-Transform, which only the job imports, changes what later imports of Keras find.
+    from trainer.estimator import Estimator
+
+    model = Estimator.load(flags.run_dir).model
+    from preprocessing.pipeline import transform_only
+    from serving.rejects import Rejects, count_rows
+    from serving.skew import compare_files
+
+    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        print(f"path A: {flags.input} -> preprocessing job -> checkpointed model of {flags.run_dir}")
+        print(f"path B: the same raw rows -> {version}", flush=True)
+        with Rejects(Path(folder) / "rejected.jsonl") as rejects:
+            rows = own or read_flat(spec, flags.input, rejects)
+        files = transform_only(spec, rows, flags.run_dir / "transform_fn", Path(folder) / "pairs")
+        skew = compare_files(version, files, model)
+        if rejects.count:
+            print(f"{count_rows(rejects.count)} could not be read and left out; the first, {rejects.first}")
+    print(table(spec, skew))
+    passed = skew.features <= flags.tolerance and skew.score <= flags.tolerance
+    if not passed:
+        print("\n".join(["", "rows that differ most:", *(line for worst in skew.worst for line in describe(worst, flags.tolerance))]))
+    print(f"\n{'PASSED' if passed else 'FAILED'}: {count_rows(skew.rows)}, tolerance {flags.tolerance:g}")
+    return 0 if passed else 1
+
+
+def own_files(spec: FeatureSpec, source: Path) -> list[str]:
+    """Returns the files of a data set in its own layout, side tables found beside the rows; none where `source` is a flat file."""
+    if source.is_dir():
+        return [str(source)]
+    rows = spec.source.rows
+    if rows.files is not None:
+        if not any(fnmatchcase(name, rows.files) for name in (source.name, source.name.removesuffix(".gz"))):
+            return []
+    elif source.name.removesuffix(".gz").endswith(_TYPED) or (
+        rows.header and not set(spec.column_types) <= _header(source, rows.delimiter)
+    ):
+        return []
+    patterns = [join.table.files for join in spec.source.joins]
+    beside = [p for p in sorted(source.parent.iterdir()) if any(fnmatchcase(p.name.removesuffix(".gz"), f) for f in patterns if f)]
+    return [str(source), *(str(path) for path in beside if path != source)]
+
+
+def _header(path: Path, delimiter: str) -> set[str]:
+    try:
+        with gzip.open(path, "rt", errors="replace") if path.suffix == ".gz" else path.open(errors="replace") as lines:
+            return set(next(csv.reader(lines, delimiter=delimiter), []))
+    except (OSError, EOFError, csv.Error):
+        return set()  # whoever reads the rows says what is wrong with them
+
+
+def read_flat(spec: FeatureSpec, source: Path, rejects: Rejects) -> pa.Table:
+    """Returns the raw examples of a flat file, keyed by feature names."""
+    import pyarrow as pa
+    import tensorflow as tf
+
+    from serving.rows import read_batches
+
+    parts = []
+    for batch in read_batches(source, spec, rejects, _BATCH_ROWS):
+        columns = {}
+        for name, values in batch.raw.items():
+            flat = pa.array(values.flat_values.numpy() if isinstance(values, tf.RaggedTensor) else values.numpy())
+            ragged = isinstance(values, tf.RaggedTensor)
+            columns[name] = pa.LargeListArray.from_arrays(values.row_splits.numpy(), flat) if ragged else flat
+        parts.append(pa.table(columns))
+    if not parts:
+        raise ColonnadeError(f"No row of {str(source)!r} can be read. The first, {rejects.first}.")
+    return pa.concat_tables(parts)
+
+
+def table(spec: FeatureSpec, skew: Skew) -> str:
+    """Returns the largest differences as an aligned table."""
+    kinds = {feature.name: feature.kind for feature in spec.features}
+    lines = [("feature", "kind", "largest difference"), *((n, kinds[n], f"{d:.3g}") for n, d in skew.per_feature.items())]
+    lines += [("", "", ""), ("score", "signature", "largest difference")]
+    lines += [(name.split()[1], name.split()[0], f"{difference:.3g}") for name, difference in skew.per_score.items()]
+    widths = [max(len(line[i]) for line in lines) for i in range(2)]
+    return "\n".join(f"{line[0]:<{widths[0]}}  {line[1]:<{widths[1]}}  {line[2]}".rstrip() for line in lines)
+
+
+def describe(worst: RowSkew, tolerance: float) -> list[str]:
+    """Returns a few lines on a row: each feature that differs, with its raw value, and each score beyond the tolerance."""
+    lines = [f"  row {worst.row}"]
+    for name, served in worst.served.items():
+        trained = worst.trained[name.split()[-1]]
+        if name in worst.raw:
+            if differing := _differing(trained, served):
+                raw = repr(worst.raw[name])
+                lines += [f"    {name}: {differing}", f"      raw: {raw if len(raw) <= _LONGEST_RAW else raw[:_LONGEST_RAW] + ' ...'}"]
+        elif not abs(trained - served) <= tolerance:
+            lines.append(f"    {name}: trained {trained:.8g}, served {served:.8g}")
+    return lines
+
+
+def _differing(trained: Any, served: Any) -> str:  # noqa: ANN401 (a number or a list of ids)
+    """Returns what differs; of lists the first places, counted from 1."""
+    if not isinstance(trained, list):
+        return "" if trained == served else f"trained {trained}, served {served}"
+    pairs = enumerate(zip_longest(trained, served, fillvalue=0), 1)
+    places = [f"place {place}: trained {one}, served {other}" for place, (one, other) in pairs if one != other]
+    return "; ".join(places[:_MOST_PLACES]) + (f"; and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else "")
+
+
+if __name__ == "__main__":
+    run_command(main)
