@@ -10,7 +10,7 @@ setup: .venv/.installed
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned environment into .venv (about 3 minutes, once) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: .venv/.installed  ## Fetch MovieLens-100k, preprocess, train NFM, evaluate, export, verify.

@@ -16,7 +16,7 @@ setup(
         "matplotlib>=3.10",
         "numpy>=2.0",
         "pandas>=2.2",
-        "pyarrow>=18",
+        "pyarrow>=19",
         "pydantic>=2.10",
         "PyYAML>=6.0",
         "tensorboard>=2.19",
