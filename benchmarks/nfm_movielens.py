@@ -71,7 +71,8 @@ def main() -> None:
         [
             "# NFM on MovieLens-100k",
             "",
-            f"`python -m benchmarks.nfm_movielens`, {datetime.date.today()}, {versions}, 2 cores. {(__doc__ or '').split(chr(10) * 2)[1]}",
+            f"`python -m benchmarks.nfm_movielens`, {datetime.date.today()}, {versions}, 2 cores.",
+            *(__doc__ or "").strip().split("\n\n")[1:],
             "",
             "| seed of split and training | NFM: test AUC / log loss | logistic regression: test AUC / log loss | training seconds |",
             "| --- | --- | --- | --- |",

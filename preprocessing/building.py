@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_specs import ColonnadeError, FeatureSpec
+from feature_specs.locking import locked
 from preprocessing.artifacts import SUCCESS, DataDirectory
 
 STAGING = ".building"
@@ -41,24 +41,19 @@ def claimed(output: Path, spec: FeatureSpec) -> Iterator[Path | None]:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(output, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise ColonnadeError(f"Cannot write the data directory {str(output)!r}: {error.strerror}. Choose another --output.") from error
-    try:
+    with locked(output, f"Another process is building {str(output)!r}. Wait for it, or choose another --output."):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ColonnadeError(f"Another process is building {str(output)!r}. Wait for it, or choose another --output.") from error
-        if (output / SUCCESS).exists():
-            DataDirectory.open(output, spec)
-            yield None
-        else:
-            yield _clean_staging(output)
-    finally:
-        shutil.rmtree(output / STAGING, ignore_errors=True)
-        os.close(descriptor)
-        if output.is_dir() and not any(output.iterdir()):
-            output.rmdir()
+            if (output / SUCCESS).exists():
+                DataDirectory.open(output, spec)
+                yield None
+            else:
+                yield _clean_staging(output)
+        finally:
+            shutil.rmtree(output / STAGING, ignore_errors=True)
+            if output.is_dir() and not any(output.iterdir()):
+                output.rmdir()
 
 
 def _clean_staging(output: Path) -> Path:

@@ -202,7 +202,7 @@ def _fit(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None
             "seconds": seconds,
         }
         if evaluated:
-            line |= evaluated(line["loss"], seconds)
+            line |= evaluated(line["loss"], line["examples_per_second"], seconds)
             patient = position.waited < (evaluated.patience or config.patience)
             position.finished = out_of_steps or number >= epochs or not patient
         history.append(line)
@@ -240,7 +240,7 @@ class _Evaluation:
         self.train = estimator.batches("train", shuffle=True)
         self.sampled_batches = -(-min(self.valid.num_rows, _MAX_TRAIN_SAMPLE) // _SCORING_BATCH)
 
-    def __call__(self, loss: float, seconds: dict[str, float]) -> dict[str, Any]:
+    def __call__(self, loss: float, examples_per_second: float, seconds: dict[str, float]) -> dict[str, Any]:
         started = time.perf_counter()
         loop, task, run = self.estimator.loop, self.estimator.task, self.estimator.run
         sampled = loop.score(self.train, max_batches=self.sampled_batches)
@@ -257,7 +257,7 @@ class _Evaluation:
         other = "log_loss" if "log_loss" in valid else "mae"
         print(
             f"epoch {position.epoch}: loss {loss:.5f}  train {task.monitor} {train[task.monitor]:.5f}  "
-            f"valid {task.monitor} {valid[task.monitor]:.5f}  {other} {valid[other]:.5f}{mark}",
+            f"valid {task.monitor} {valid[task.monitor]:.5f}  {other} {valid[other]:.5f}  {examples_per_second:,.0f} examples/s{mark}",
             flush=True,
         )
         return {"train": train, "valid": valid}

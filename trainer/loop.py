@@ -61,6 +61,10 @@ class Loop:
     def __init__(self, model: RankingModel, task: RankingTask, config: TrainingConfig, element_spec: tuple) -> None:
         self.model, self.task, self.config = model, task, config
         self.strategy = tf.distribute.get_strategy()
+        if self.strategy.num_replicas_in_sync > 1:
+            raise ColonnadeError(
+                f"Row-wise embedding optimizers train on one replica. Received a strategy with {self.strategy.num_replicas_in_sync}."
+            )
         self.position = Position()
         with self.strategy.scope():
             model(tf.nest.map_structure(lambda s: tf.zeros([2 if d is None else d for d in s.shape], s.dtype), element_spec[0]))

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from feature_specs.command import CommandParser, load_tensorflow, run_command
 from feature_specs.datasets import get_dataset
 from feature_specs.errors import ColonnadeError, did_you_mean
+from feature_specs.locking import locked
 from feature_specs.spec import FeatureSpec
 from preprocessing.artifacts import DataDirectory, default_data_dir
 from trainer.config import RunConfig, TrainingConfig, default_recipe, load_recipe
@@ -151,8 +152,9 @@ def _run(config: RunConfig, run_dir: Path, summary: bool, started: float) -> int
     step = int(estimator.loop.step)
     if step:
         print(f"Resuming {run_dir} from step {step} (epoch {estimator.loop.position.epoch + 1}).")
-    train_and_evaluate(estimator, TrainSpec(), EvalSpec())
-    finish_run(estimator, started)
+    with locked(run_dir, f"Another process is training in {str(run_dir)!r}. Wait for it, or choose another --run_dir."):
+        train_and_evaluate(estimator, TrainSpec(), EvalSpec())
+        finish_run(estimator, started)
     print_result(estimator.run)
     return 0
 
