@@ -60,6 +60,9 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except ColonnadeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("interrupted: start the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -99,6 +99,8 @@ def test_one_build_at_a_time_and_none_when_finished(tiny_data_dir: Path, tiny_sp
         assert staging is None
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    (tmp_path / ".building").mkdir()  # the other process's
     with pytest.raises(ColonnadeError, match="Another process is building"), claimed(tmp_path, tiny_spec):
         pass
+    assert (tmp_path / ".building").is_dir()
     os.close(descriptor)
