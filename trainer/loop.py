@@ -80,7 +80,7 @@ class Loop:
             self._loss_scale = LossScale() if config.mixed_precision == "float16" else None
         self.weights: list[tf.Variable] = [variable.value for variable in model.variables]
         optimizer_state = [variable.value for variable in self._optimizer.variables]
-        own_state = [*self._rowwise.state, *(self._loss_scale.variables if self._loss_scale else [])]
+        own_state = [*self._rowwise.variables, *(self._loss_scale.variables if self._loss_scale else [])]
         self.state: list[tf.Variable] = [*self.weights, *optimizer_state, *own_state, self.step, self._loss_sum, self._position]
 
     @property

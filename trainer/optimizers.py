@@ -57,6 +57,11 @@ class RowwiseOptimizer(abc.ABC):
         self.tables, self.learning_rate, self.l2, self.step = list(tables), learning_rate, l2, step
         self.state = [self._make_state(table.table.shape) for table in self.tables]
 
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The state of all tables, in a fixed order."""
+        return [variable for variables in self.state for variable in variables]
+
     @contextmanager
     def answering_lookups(self) -> Iterator[list[Lookup]]:
         """Answers the tables' look-ups inside the block, and notes them in the list that it gives."""
@@ -97,18 +102,18 @@ class RowwiseOptimizer(abc.ABC):
         """Brings every row up to date, as evaluation needs; costs one pass over the tables."""
 
     @abc.abstractmethod
-    def _make_state(self, shape: tuple[int, int]) -> tf.Variable:
-        """Returns the state of one table of this shape, `[rows, S]`."""
+    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
+        """Returns the state of one table of this shape, `[rows, ...]` each."""
 
     def _read(self, number: int, rows: tf.Tensor) -> Lookup:
-        weights, state = (tf.gather(variable, rows) for variable in (self.tables[number].table.value, self.state[number]))
-        return Lookup(number, rows, weights, (state,))
+        weights, *state = (tf.gather(variable, rows) for variable in (self.tables[number].table.value, *self.state[number]))
+        return Lookup(number, rows, weights, tuple(state))
 
     def _write(self, lookup: Lookup) -> None:
         # Rows are distinct, so that updating is subtracting; TensorFlow's scatter_sub is over ten times slower on large tables.
-        self.tables[lookup.number].table.value.scatter_update(tf.IndexedSlices(lookup.weights, lookup.rows))
-        state = tf.concat(lookup.state, axis=1) if len(lookup.state) > 1 else lookup.state[0]
-        self.state[lookup.number].scatter_update(tf.IndexedSlices(state, lookup.rows))
+        variables = (self.tables[lookup.number].table.value, *self.state[lookup.number])
+        for variable, values in zip(variables, (lookup.weights, *lookup.state), strict=True):
+            variable.scatter_update(tf.IndexedSlices(values, lookup.rows))
 
 
 class Adagrad(RowwiseOptimizer):
@@ -128,8 +133,8 @@ class Adagrad(RowwiseOptimizer):
         weights = lookup.weights - self.learning_rate * gradient * tf.math.rsqrt(total + self.epsilon)
         self._write(lookup._replace(weights=weights, state=(total,)))
 
-    def _make_state(self, shape: tuple[int, int]) -> tf.Variable:
-        return tf.Variable(tf.fill(shape, self.initial_accumulator), trainable=False)
+    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
+        return (tf.Variable(tf.fill(shape, self.initial_accumulator), trainable=False),)
 
 
 class LazyAdam(RowwiseOptimizer):
@@ -146,8 +151,7 @@ class LazyAdam(RowwiseOptimizer):
     brought up to date before the forward pass reads them, and all of them before evaluation (`finish`): the outcome is dense Adam's,
     to rounding.
 
-    A row's state is one row of one variable, `[rows, 2 D + 1]`: m / (1 - b1), v / (1 - b2) and the step that they are of. So a step
-    costs one gather and one scatter of it, and large tables are bound by these.
+    A row's state is m / (1 - b1), v / (1 - b2) and the step that they are of: the factors are constants of the update.
     """
 
     beta_1, beta_2, epsilon = 0.9, 0.999, 1e-7
@@ -180,8 +184,7 @@ class LazyAdam(RowwiseOptimizer):
     def _read(self, number: int, rows: tf.Tensor) -> Lookup:
         """Returns rows and state as they are now, after the steps without gradient since their last update."""
         lookup = super()._read(number, rows)
-        dim = self.tables[number].dim
-        moment, velocity, updated_at = tf.split(lookup.state[0], [dim, dim, 1], axis=1)
+        moment, velocity, updated_at = lookup.state
         now = tf.cast(self.step, tf.float32)
         passed = now - updated_at
         owed = self._tail(updated_at) - _power(self.ratio, passed) * self._tail(now)
@@ -202,8 +205,8 @@ class LazyAdam(RowwiseOptimizer):
             tails[s] = self.ratio * (corrections[s] + tails[s + 1])
         return tails
 
-    def _make_state(self, shape: tuple[int, int]) -> tf.Variable:
-        return tf.Variable(tf.zeros([shape[0], 2 * shape[1] + 1]), trainable=False)
+    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
+        return tuple(tf.Variable(tf.zeros([shape[0], width]), trainable=False) for width in (shape[1], shape[1], 1))
 
 
 ROWWISE_OPTIMIZERS: dict[str, type[RowwiseOptimizer]] = {"lazy_adam": LazyAdam, "adagrad": Adagrad}
