@@ -109,9 +109,13 @@ class Estimator:
 
     @property
     def model(self) -> keras.Model:
-        """The model with the best weights so far (of the last epoch, where none has been evaluated): features to logits `[B]`."""
-        self.loop.restore_weights(self.run.best)
+        """The model with the best weights so far (the last ones, where none have been evaluated): features to logits `[B]`."""
+        self._prepare_scoring()
         return self.loop.model
+
+    def _prepare_scoring(self) -> None:
+        if not self.loop.restore_weights(self.run.best):
+            self.loop.finish_rows()
 
     def batches(self, split: Split, *, batch_size: int = _SCORING_BATCH, shuffle: bool = False) -> ParquetBatches:
         """Returns the rows of a split as batches of transformed features."""
@@ -132,7 +136,7 @@ class Estimator:
 
     def evaluate_parts(self, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the metrics of the best weights, and each part's share in the logits (mean absolute value, as a fraction)."""
-        self.loop.restore_weights(self.run.best)
+        self._prepare_scoring()
         data = self.batches(split)
         scores = self.loop.score(data)
         return self.metrics(scores, data), scores.part_shares
@@ -175,6 +179,7 @@ def train_and_evaluate(estimator: Estimator, train_spec: TrainSpec, eval_spec: E
 def _fit(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
     loop, run, config = estimator.loop, estimator.run, estimator.config.training
     epochs, max_steps = train_spec.epochs or config.epochs, train_spec.max_steps or config.max_steps
+    loop.restore(run.last)  # scoring has left the best weights in the model
     if loop.position.finished:
         return
     train = estimator.batches("train", batch_size=config.batch_size, shuffle=True)
@@ -208,9 +213,9 @@ def _fit(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None
         history.append(line)
         run.write_epochs(history)
         log_events(run.path / "events", line)
-        loop.save(run.last)
         if evaluated:
             plot_curves(run.path / "curves.png", history, estimator.task.monitor)
+        loop.save(run.last)  # last: a run killed before it does this epoch's end again
         if out_of_steps:
             return
 

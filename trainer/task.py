@@ -103,6 +103,8 @@ def _preprocess(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path) ->
     """Runs the preprocessing job in a process of its own: importing TF-Transform changes what Keras means."""
     if (data_dir / "_SUCCESS").is_file():
         DataDirectory.open(data_dir, expected=spec)
+        if flags.input:
+            print(f"{data_dir} is finished already: --input is not read again. Delete it, or choose another --data_dir, to build anew.")
         return
     which = ["--spec", flags.spec] if flags.spec else ["--dataset", spec.name]
     inputs = ["--input", *flags.input] if flags.input else []

@@ -28,28 +28,21 @@ features:
 - {kind: categorical, name: item, dtype: int64, encoding: {type: identity, num_buckets: 20}}
 - {kind: categorical, name: city, encoding: {type: hash, num_buckets: 7}}
 - {kind: numeric, name: age}
-- {kind: numeric, name: price}
 - {kind: multi_valued, name: tags, dtype: int64, encoding: {type: identity, num_buckets: 9}}
 - {kind: sequence, name: history, dtype: int64, table: item}
 label: {column: clicked}
 """)
 _LARGEST_ID = {"user": 65, "item": 21, "city": 7, "tags": 10, "history": 21}  # out of vocabulary, where there is such a thing
-_ROWS = 64
-_LOSS_BOUND = 0.35  # a coin gives 0.69
+_ROWS, _LOSS_BOUND = 64, 0.35  # a coin gives 0.69
 
 Batch = tuple[dict[str, NDArray], NDArray]
 Check = Callable[[str, Mapping[str, Any]], None]
 
 
 def check_model(name: str, **hyper_parameters: Any) -> None:  # noqa: ANN401 (whatever the model takes)
-    """Puts the registered model `name` through all of `CHECKS`.
+    """Raises an AssertionError that names the property which the registered model does not have.
 
-    Args:
-        name: As given to `@register`; a model of your own has to be imported first.
-        hyper_parameters: Of the model; its defaults where not given.
-
-    Raises:
-        AssertionError: A check failed; the message says which property does not hold.
+    A model of your own has to be imported first. Hyper-parameters that are not given have their defaults.
     """
     for check in CHECKS:
         check(name, hyper_parameters)
@@ -73,9 +66,9 @@ def check_logits(name: str, hyper_parameters: Mapping[str, Any]) -> None:
         model = _loop(name, hyper_parameters, mixed_precision=precision).model
         features = {key: tf.constant(values) for key, values in random_batch(5)[0].items()}
         logits, parts = model(features, training=False), model.scored_parts(features)
-        _expect(logits.dtype == tf.float32 and logits.shape == [5], f"logits should be float32 [5], are {logits.dtype.name} {logits.shape}")
-        _expect(all(part.shape == [5] for part in parts.values()), f"parts should be [5], are {[part.shape for part in parts.values()]}")
-        _expect(np.isfinite(logits).all(), f"logits should be finite, are {logits}")
+        for what, tensor in {"logits": logits, **parts}.items():
+            right = tensor.dtype == tf.float32 and tensor.shape == [5] and np.isfinite(tensor).all()
+            _expect(right, f"{what} should be finite float32 [5], are {tensor}")
         _expect(np.allclose(sum(parts.values()), logits, atol=1e-5), "the sum of the parts should be the logits")
 
 
@@ -86,9 +79,9 @@ def check_rows_are_independent(name: str, hyper_parameters: Mapping[str, Any]) -
     together = _score(loop, features)
     _expect(np.array_equal(together, _score(loop, features)), "two evaluations of the same rows should be equal, bit for bit")
     alone = np.concatenate([_score(loop, {key: values[[row]] for key, values in features.items()}) for row in range(16)])
-    _expect(np.allclose(alone, together, atol=1e-5), f"a row alone should score as in its batch, differs by {abs(alone - together).max()}")
+    _expect(np.allclose(alone, together, atol=1e-5), f"a row should score alone as in its batch: {alone} != {together}")
     padded = _score(loop, {key: np.pad(ids, [(0, 0), (0, 3)]) if ids.ndim == 2 else ids for key, ids in features.items()})
-    _expect(np.allclose(padded, together, atol=1e-5), f"padding should not change a score, does by {abs(padded - together).max()}")
+    _expect(np.allclose(padded, together, atol=1e-5), f"padding lists further should not change a score: {padded} != {together}")
 
 
 def check_gradients(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -112,7 +105,7 @@ def check_learns(name: str, hyper_parameters: Mapping[str, Any]) -> None:
     """Trained on 64 rows the loss falls below a bound, and then every feature counts."""
     loop = _loop(name, hyper_parameters, steps=80)
     features, labels = random_batch(_ROWS)
-    loss, logits = float(_loss(loop, (features, labels))), _score(loop, features)
+    loss, logits = _loss(loop, (features, labels)), _score(loop, features)
     _expect(loss < _LOSS_BOUND, f"the loss on {_ROWS} rows should fall below {_LOSS_BOUND}, is {loss:.3f}")
     for feature in features:
         changed = _score(loop, {**features, feature: np.roll(features[feature], 1, axis=0)})
@@ -135,28 +128,22 @@ def check_checkpoint(name: str, hyper_parameters: Mapping[str, Any]) -> None:
         loop.save(Path(folder))
         latest = tf.train.latest_checkpoint(folder)
         saved = {key for key, _ in tf.train.list_variables(latest) if key.startswith("state/")}
-        keys = [f"state/{number}/.ATTRIBUTES/VARIABLE_VALUE" for number in range(len(loop.state))]
-        _expect(saved == set(keys), f"the checkpoint should hold {len(keys)} variables, holds {len(saved)}")
-        for key, variable in zip(keys, loop.state, strict=True):
-            same = np.array_equal(tf.train.load_variable(latest, key), variable.numpy())
-            _expect(same, f"{variable.name} should be saved as it is")
+        held = {f"state/{number}/.ATTRIBUTES/VARIABLE_VALUE": variable for number, variable in enumerate(loop.state)}
+        _expect(saved == set(held), f"the checkpoint should hold {len(held)} variables, holds {len(saved)}")
+        for key, variable in held.items():
+            _expect(np.array_equal(tf.train.load_variable(latest, key), variable.numpy()), f"{variable.name} should be saved as it is")
         other.restore(Path(folder))
-    state = {id(variable) for variable in loop.state}
-    without = [variable.path for variable in loop.model.variables if id(variable.value) not in state]
-    _expect(not without, f"the checkpoint should hold {without}")
     for each in (loop, other):
         each.train(_iterator([random_batch(16, seed=seed) for seed in range(3)]), 3)
     _expect(_equal(loop, other), "a restored model should go on training the same, bit for bit")
 
 
 def check_mixed_precision(name: str, hyper_parameters: Mapping[str, Any]) -> None:
-    """In bfloat16 and float16, 20 steps stay finite, lower the loss, and leave float32 variables."""
+    """In bfloat16 and float16, 20 steps stay finite and lower the loss."""
     for precision in ("bfloat16", "float16"):
-        before, after = (_loop(name, hyper_parameters, steps=steps, mixed_precision=precision) for steps in (0, 20))
-        losses = [float(_loss(loop, random_batch(_ROWS))) for loop in (before, after)]
+        loops = [_loop(name, hyper_parameters, steps=steps, mixed_precision=precision) for steps in (0, 20)]
+        losses = [float(_loss(loop, random_batch(_ROWS))) for loop in loops]
         _expect(losses[1] < losses[0], f"the loss should fall in {precision}, goes from {losses[0]:.3f} to {losses[1]:.3f}")
-        wrong = [variable.path for variable in after.model.trainable_variables if variable.dtype != "float32"]
-        _expect(not wrong, f"variables should be float32 under {precision}: {wrong}")
 
 
 def check_seed(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -180,17 +167,9 @@ def check_missing_values(name: str, hyper_parameters: Mapping[str, Any]) -> None
         _expect(np.isfinite(_score(loop, {**features, **changed})).all(), f"{what} should give finite scores")
 
 
-CHECKS: tuple[Check, ...] = (
-    check_logits,
-    check_rows_are_independent,
-    check_gradients,
-    check_learns,
-    check_traced_once,
-    check_checkpoint,
-    check_mixed_precision,
-    check_seed,
-    check_missing_values,
-)
+_FORM: tuple[Check, ...] = (check_logits, check_rows_are_independent, check_missing_values, check_mixed_precision)
+_TRAINING: tuple[Check, ...] = (check_gradients, check_learns, check_traced_once, check_checkpoint, check_seed)
+CHECKS = _FORM + _TRAINING
 
 
 def _loop(name: str, hyper_parameters: Mapping[str, Any], steps: int = 0, **training: Any) -> Loop:  # noqa: ANN401 (of TrainingConfig)

@@ -1,0 +1,131 @@
+"""The conformance checks notice what they are for: each of these models has one fault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import testing
+from trainer.layers import Inputs
+from trainer.models.ranking.nfm import NFM
+from trainer.models.registry import register
+
+Parts = dict[str, tf.Tensor]
+
+
+def _column(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    return features["age"] * 0.1
+
+
+@register("faulty_shape")
+class FaultyShape(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return {name: part[:, tf.newaxis] for name, part in super().parts(features).items()}
+
+
+@register("sees_the_batch")
+class SeesTheBatch(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return {**super().parts(features), "batch": _column(features) - tf.reduce_mean(_column(features))}
+
+
+@register("sees_the_padding")
+class SeesThePadding(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return {**super().parts(features), "padding": 0.0 * _column(features) + tf.cast(tf.shape(features["history"])[1], tf.float32)}
+
+
+@register("drops_out_always")
+class DropsOutAlways(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        parts = super().parts(features)
+        return {**parts, "interaction": self.pooled_dropout(parts["interaction"], training=True)}
+
+
+@register("unused_kernel")
+class UnusedKernel(NFM):
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.unused = self.add_weight(shape=(2, 2), name="unused")
+
+
+@register("deaf_tables")
+class DeafTables(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        parts = super().parts(features)
+        first_user = tf.cast(features["user"] == features["user"][0], tf.float32)  # its rows get no gradient
+        return {name: part + first_user * (tf.stop_gradient(part) - part) for name, part in parts.items()}
+
+
+@register("ignores_a_feature")
+class IgnoresAFeature(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return super().parts({**features, "tags": tf.zeros_like(features["tags"])})
+
+
+@register("does_not_learn")
+class DoesNotLearn(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return {name: 0.1 * tf.tanh(part) for name, part in super().parts(features).items()}
+
+
+@register("hides_state")
+class HidesState(NFM):
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.hidden_from_keras = [tf.Variable(0.0, trainable=False)]
+
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return {**super().parts(features), "drift": _column(features) * self.hidden_from_keras[0].assign_add(0.1)}
+
+
+@register("random_start")
+class RandomStart(NFM):
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.weight = self.add_weight(shape=(), initializer=keras.initializers.Constant(os.urandom(1)[0] / 7 + os.urandom(1)[0]), name="w")
+
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return {**super().parts(features), "start": _column(features) * self.weight}
+
+
+@register("averages_nothing")
+class AveragesNothing(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        ids = tf.cast(features["history"], tf.float32)
+        return {**super().parts(features), "mean": tf.reduce_sum(ids, 1) / tf.reduce_sum(tf.sign(ids), 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "message"),
+    [
+        ("faulty_shape", testing.check_logits, r"logits should be finite float32 \[5\]"),
+        ("sees_the_batch", testing.check_rows_are_independent, "a row should score alone as in its batch"),
+        ("sees_the_padding", testing.check_rows_are_independent, "padding lists further should not change a score"),
+        ("drops_out_always", testing.check_rows_are_independent, "two evaluations of the same rows should be equal"),
+        ("unused_kernel", testing.check_gradients, "unused should get a gradient"),
+        ("deaf_tables", testing.check_gradients, r"rows .* of .*table are looked up and should get a gradient"),
+        ("ignores_a_feature", testing.check_learns, "feature 'tags' should change scores"),
+        ("does_not_learn", testing.check_learns, "the loss on 64 rows should fall below"),
+        ("hides_state", testing.check_checkpoint, "a restored model should go on training the same"),
+        ("random_start", testing.check_seed, "equal seeds should give equal variables"),
+        ("averages_nothing", testing.check_logits, "mean should be finite|logits should be finite"),
+    ],
+)
+def test_each_fault_is_noticed(name: str, check: testing.Check, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check(name, {})
+
+
+def test_check_model_runs_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, dict]] = []
+    recorders: list[Callable[[str, dict], None]] = [lambda name, given: ran.append((name, given))] * 2
+    monkeypatch.setattr(testing, "CHECKS", recorders)
+    testing.check_model("nfm", dropout=0.1)
+    assert ran == [("nfm", {"dropout": 0.1})] * 2
+    assert len(testing.random_batch(5)[1]) == len(np.unique(testing.random_batch(5)[0]["user"])) == 5
