@@ -56,9 +56,12 @@ class UnusedKernel(NFM):
 
 @register("deaf_tables")
 class DeafTables(NFM):
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs, batch_norm=False)  # which would hand other rows' gradients on
+
     def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
         parts = super().parts(features)
-        first_user = tf.cast(features["user"] == features["user"][0], tf.float32)  # its rows get no gradient
+        first_user = tf.cast(features["user"] == features["user"][0], tf.float32)  # whose row gets no gradient
         return {name: part + first_user * (tf.stop_gradient(part) - part) for name, part in parts.items()}
 
 
