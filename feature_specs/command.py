@@ -12,11 +12,20 @@ from typing import NoReturn
 from feature_specs.errors import ColonnadeError, did_you_mean
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show and the text does not speak of it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []) or "default:" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class CommandParser(argparse.ArgumentParser):
     """An ArgumentParser without abbreviations, whose errors are one line; an unknown flag is answered with the nearest known one."""
 
     def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=_Formatter)
 
     def parse_all(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Returns the parsed flags; whatever is left over is an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class DataDirectory:
         path: The directory.
         spec: The spec that it was made with.
         statistics: `statistics.json`: rows, splits, tables, label and features.
-        success: `_SUCCESS`: fingerprint, spec, splits, shards (bytes by file) and inputs.
+        success: `_SUCCESS`: fingerprint, digest, spec, splits, shards (bytes by file) and inputs.
     """
 
     path: Path
@@ -64,7 +65,7 @@ class DataDirectory:
             success = json.loads((path / SUCCESS).read_text(encoding="utf-8"))
             statistics = json.loads((path / "statistics.json").read_text(encoding="utf-8"))
             spec = FeatureSpec.from_json((path / "spec.json").read_text(encoding="utf-8"), str(path / "spec.json"))
-            found, shards = success["fingerprint"], success["shards"].items()
+            found, shards, _ = success["fingerprint"], success["shards"].items(), success["digest"]
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise ColonnadeError(f"Data directory {str(path)!r} is damaged ({error}). {_remake(path, command)}") from error
         if expected is not None and found != expected.fingerprint:
@@ -84,6 +85,11 @@ class DataDirectory:
         return cls(path, spec, statistics, success)
 
     @property
+    def digest(self) -> str:
+        """Tells data of one spec from other data of it: a rebuild from equal raw files has the same."""
+        return str(self.success["digest"])
+
+    @property
     def table_rows(self) -> dict[str, int]:
         """Rows of each embedding table, padding and OOV buckets included."""
         return dict(self.statistics["tables"])
@@ -95,11 +101,22 @@ class DataDirectory:
 
     def shards(self, split: str) -> list[Path]:
         """Returns the Parquet files of "train", "valid" or "test", in order."""
+        if split not in self.success["splits"]:
+            raise ColonnadeError(f"Unknown split {split!r}. One of: {', '.join(self.success['splits'])}.")
         return [self.path / name for name in sorted(self.success["shards"]) if name.startswith(f"{split}-")]
 
     def num_rows(self, split: str) -> int:
         """Returns the number of rows of a split."""
         return int(self.success["splits"][split])
+
+
+def content_digest(folder: Path, shards: Mapping[str, int]) -> str:
+    """Returns the SHA-256 of statistics, vocabularies, and names and sizes of the shards in `folder`: cheap, whatever the data's size."""
+    digest = hashlib.sha256(json.dumps(sorted(shards.items())).encode())
+    for path in (folder / "statistics.json", *sorted((folder / "transform_fn" / "assets").glob("*"))):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _remake(path: Path, command: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from feature_specs.command import CommandParser, run_command
@@ -19,8 +19,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", default="compare.png", help="the picture")
     flags = parser.parse_all(arguments)
     runs = [RunDirectory.open(path) for path in flags.run_dirs]
+    tasks = {run.spec.label.task: run.path for run in runs}
+    if len(tasks) > 1:
+        places = " and ".join(f"{str(path)!r} ({task})" for task, path in tasks.items())
+        raise ColonnadeError(f"Runs of different tasks share no metric: {places}. Compare them apart.")
     print(table(runs))
-    plot(runs, Path(flags.output))
+    try:
+        plot(runs, Path(flags.output))
+    except (OSError, ValueError) as error:
+        raise error if isinstance(error, ColonnadeError) else ColonnadeError(f"Cannot draw {flags.output!r}: {error}.") from error
     print(f"\npicture  {flags.output}")
     return 0
 
@@ -31,7 +38,7 @@ def table(runs: Sequence[RunDirectory]) -> str:
     metrics = [result["metrics"]["test"] if result else (run.epochs() or [{"valid": {}}])[-1]["valid"] for run, result in results]
     columns = [name for name in _COLUMNS if any(name in row for row in metrics)]
     lines = [("run", "model", "split", "epochs", *columns, "parameters", "examples/s", "train s")]
-    for (run, result), row in sorted(zip(results, metrics, strict=True), key=lambda pair: -(pair[1].get("auc") or 0)):
+    for (run, result), row in sorted(zip(results, metrics, strict=True), key=lambda pair: _badness(pair[1])):
         numbers = [f"{row[name]:.5f}" if row.get(name) is not None else "-" for name in columns]
         tail = (
             [f"{result['parameters']:,}", f"{result['examples_per_second']:,.0f}", f"{result['seconds']['train']:.1f}"]
@@ -43,6 +50,12 @@ def table(runs: Sequence[RunDirectory]) -> str:
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
+def _badness(metrics: Mapping[str, float | None]) -> float:
+    """Returns what the lines are sorted by, ascending; a run without a score comes last."""
+    auc, rmse = metrics.get("auc"), metrics.get("rmse")
+    return -auc if auc is not None else rmse if rmse is not None else float("inf")
+
+
 def plot(runs: Sequence[RunDirectory], path: Path) -> None:
     """Draws each run's validation loss and metric by epoch.
 
@@ -51,7 +64,7 @@ def plot(runs: Sequence[RunDirectory], path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    histories = [(run, run.epochs()) for run in runs if run.epochs() and "valid" in run.epochs()[-1]]
+    histories = [(run, history) for run in runs if (history := [line for line in run.epochs() if "valid" in line])]
     if not histories:
         raise ColonnadeError("None of these runs has finished an epoch. Wait for one, or name others.")
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from feature_specs.errors import ColonnadeError, did_you_mean
 
@@ -49,7 +49,7 @@ class TrainingConfig(BaseModel):
     steps_per_call: PositiveInt = 10
     checkpoint_steps: PositiveInt = 1000
     shuffle_rows: PositiveInt = 1 << 18
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class RunConfig(BaseModel):
@@ -60,6 +60,7 @@ class RunConfig(BaseModel):
         dataset: Name of the spec.
         fingerprint: Of the spec.
         data_dir: Where the transformed data is.
+        data_digest: Which data it is; filled in by the run.
         hyper_parameters: All of the model's, defaults included.
         training: How it is trained.
     """
@@ -70,6 +71,7 @@ class RunConfig(BaseModel):
     dataset: str
     fingerprint: str
     data_dir: str
+    data_digest: str = ""
     hyper_parameters: dict[str, Any] = Field(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
 
@@ -81,7 +83,8 @@ class RunConfig(BaseModel):
 
 def _flat(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json", exclude={"data_dir"})
-    return {"model": tree["model"], "dataset": tree["dataset"], "spec": tree["fingerprint"], **tree["hyper_parameters"], **tree["training"]}
+    named = {name: tree[name] for name in ("model", "dataset")}
+    return {**named, "spec": tree["fingerprint"], "data": tree["data_digest"][:12], **tree["hyper_parameters"], **tree["training"]}
 
 
 def default_recipe(dataset: str, model: str) -> str:

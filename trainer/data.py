@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,13 +82,14 @@ class ParquetBatches:
             raise ColonnadeError(f"There is no row to read in {names}. Check the split's fractions and the job's rejected-*.jsonl.")
         self.num_batches = -(-self.num_rows // batch_size)
         self.element_spec = element_spec(spec)
+        self._failure: ColonnadeError | None = None
 
     def _read_footer(self, number: int, path: Path) -> Iterator[_RowGroup]:
         try:
             with pq.ParquetFile(path) as file:
                 metadata, names = file.metadata, set(file.schema_arrow.names)
         except (OSError, pa.ArrowException) as error:
-            raise ColonnadeError(f"Shard {str(path)!r} cannot be read: {' '.join(str(error).split())}. Preprocess again.") from error
+            raise _unreadable(path, error) from error
         lacking = [name for name in self.columns if name not in names]
         if lacking:
             raise ColonnadeError(f"Shard {str(path)!r} lacks the columns {', '.join(lacking)}. Preprocess again with this spec.")
@@ -97,6 +99,16 @@ class ParquetBatches:
     def dataset(self, epoch: int = 0, start_batch: int = 0) -> tf.data.Dataset:
         """Returns the batches of one epoch from `start_batch` on."""
         return tf.data.Dataset.from_generator(lambda: self.batches(epoch, start_batch), output_signature=self.element_spec).prefetch(2)
+
+    @contextmanager
+    def errors_of_reading(self) -> Iterator[None]:
+        """Inside, an error of reading a shard comes as it was raised, not wrapped in one of TensorFlow's."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self._failure is None:
+                raise
+            raise self._failure from error
 
     def batches(self, epoch: int = 0, start_batch: int = 0) -> Iterator[tuple[dict[str, NDArray], NDArray]]:
         """Yields what `dataset` holds, as NumPy arrays."""
@@ -149,10 +161,19 @@ class ParquetBatches:
     def _read(self, block: Sequence[_RowGroup]) -> dict[str, Column]:
         tables = []
         for group in block:
-            with pq.ParquetFile(self.shards[group.shard]) as file:
-                tables.append(file.read_row_group(group.number, columns=self.columns, use_threads=False))
+            path = self.shards[group.shard]
+            try:
+                with pq.ParquetFile(path) as file:
+                    tables.append(file.read_row_group(group.number, columns=self.columns, use_threads=False))
+            except (OSError, pa.ArrowException) as error:
+                self._failure = _unreadable(path, error)
+                raise self._failure from error
         table = pa.concat_tables(tables).combine_chunks()
         return {name: _to_numpy(table[name]) for name in self.columns}
+
+
+def _unreadable(path: Path, error: Exception) -> ColonnadeError:
+    return ColonnadeError(f"Shard {str(path)!r} cannot be read: {' '.join(str(error).split()).rstrip('.')}. Preprocess again.")
 
 
 def _to_numpy(column: pa.ChunkedArray) -> Column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +15,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
 from preprocessing.artifacts import DataDirectory
 from trainer.config import RunConfig
 from trainer.data import ParquetBatches, element_spec
 from trainer.layers import Inputs
 from trainer.loop import Loop, Position, Scores
 from trainer.metrics import sigmoid
-from trainer.models.registry import get_model
+from trainer.models.registry import make_model
 from trainer.precision import precision_policy
 from trainer.progress import EpochProgress, log_events, plot_curves
 from trainer.run import RunDirectory
@@ -83,29 +84,27 @@ class Estimator:
                 f"{config.data_dir!r} was built for spec {self.data.spec.fingerprint[:12]}, the run is for {config.fingerprint[:12]}. "
                 "Preprocess again or choose another --data_dir."
             )
-        self._set_up(RunDirectory.create(Path(run_dir), config, self.data))
+        # The model first: settings that it cannot be made with should leave no run directory behind.
+        self._make_model(config, self.data.spec, self.data.table_rows)
+        self.run = RunDirectory.create(Path(run_dir), config, self.data)
+        self.config = self.run.config
+        self.loop.restore(self.run.last)
 
     @classmethod
     def load(cls, run_dir: str | Path) -> Estimator:
-        """Returns the estimator of an existing run; the data directory is opened when it is first needed."""
-        estimator = cls.__new__(cls)
-        estimator._set_up(RunDirectory.open(run_dir))
+        """Returns the estimator of an existing run; data and checkpoints are read when they are first needed."""
+        estimator, run = cls.__new__(cls), RunDirectory.open(run_dir)
+        estimator.run = run
+        estimator._make_model(run.config, run.spec, run.table_rows)
         return estimator
 
-    def _set_up(self, run: RunDirectory) -> None:
-        self.run, self.spec, self.config = run, run.spec, run.config
-        self.task = task_of(self.spec)
+    def _make_model(self, config: RunConfig, spec: FeatureSpec, table_rows: Mapping[str, int]) -> None:
+        self.config, self.spec, self.task = config, spec, task_of(spec)
         keras.utils.set_random_seed(self.config.training.seed)
         tf.config.experimental.enable_op_determinism()
         with precision_policy(self.config.training.mixed_precision):
-            try:
-                model = get_model(self.config.model)(Inputs(self.spec, run.table_rows), **self.config.hyper_parameters)
-            except (TypeError, ValueError) as error:
-                settings = ", ".join(f"{name}={value}" for name, value in self.config.hyper_parameters.items())
-                reason = " ".join(str(error).split())
-                raise ColonnadeError(f"Model {self.config.model!r} cannot be made with {settings}: {reason}") from error
+            model = make_model(config.model, Inputs(spec, table_rows), config.hyper_parameters)
             self.loop = Loop(model, self.task, self.config.training, element_spec(self.spec))
-        self.loop.restore(run.last)
 
     @property
     def model(self) -> keras.Model:
@@ -115,12 +114,20 @@ class Estimator:
 
     def _prepare_scoring(self) -> None:
         if not self.loop.restore_weights(self.run.best):
+            self.loop.restore(self.run.last)
             self.loop.finish_rows()
 
     def batches(self, split: Split, *, batch_size: int = _SCORING_BATCH, shuffle: bool = False) -> ParquetBatches:
         """Returns the rows of a split as batches of transformed features."""
         if not hasattr(self, "data"):
             self.data = DataDirectory.open(self.config.data_dir, expected=self.spec)
+            if self.data.digest != self.config.data_digest:
+                raise ColonnadeError(
+                    f"{self.config.data_dir!r} holds other data ({self.data.digest[:12]}) than the run was trained on "
+                    f"({self.config.data_digest[:12]}). Build it again from the same raw files."
+                )
+        if not (self.data.shards(split) and self.data.num_rows(split)):
+            raise ColonnadeError(f"The {split} split of {str(self.data.path)!r} has no rows. Change split.fractions in the spec.")
         training = self.config.training
         shuffle_rows = training.shuffle_rows if shuffle else 0
         return ParquetBatches(self.data.shards(split), self.spec, batch_size, shuffle_rows=shuffle_rows, seed=training.seed)
@@ -178,14 +185,15 @@ def train_and_evaluate(estimator: Estimator, train_spec: TrainSpec, eval_spec: E
 
 def _fit(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
     loop, run, config = estimator.loop, estimator.run, estimator.config.training
-    epochs, max_steps = train_spec.epochs or config.epochs, train_spec.max_steps or config.max_steps
+    epochs = config.epochs if train_spec.epochs is None else train_spec.epochs
+    max_steps = config.max_steps if train_spec.max_steps is None else train_spec.max_steps
     loop.restore(run.last)  # scoring has left the best weights in the model
-    if loop.position.finished:
+    if loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None):
         return
     train = estimator.batches("train", batch_size=config.batch_size, shuffle=True)
     evaluated = _Evaluation(estimator, eval_spec) if eval_spec else None
     history = [line for line in run.epochs() if line["epoch"] <= loop.position.epoch]
-    while loop.position.epoch < epochs and not loop.position.finished:
+    while not loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None):
         position, number = loop.position, loop.position.epoch + 1
         started, first, last = time.perf_counter(), position.batch, train.num_batches
         if max_steps is not None:
@@ -208,8 +216,7 @@ def _fit(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None
         }
         if evaluated:
             line |= evaluated(line["loss"], line["examples_per_second"], seconds)
-            patient = position.waited < (evaluated.patience or config.patience)
-            position.finished = out_of_steps or number >= epochs or not patient
+            position.out_of_patience = position.waited >= (evaluated.patience or config.patience)
         history.append(line)
         run.write_epochs(history)
         log_events(run.path / "events", line)
@@ -223,7 +230,7 @@ def _fit(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None
 def _train_epoch(loop: Loop, train: ParquetBatches, checkpoints: Path, last: int, progress: EpochProgress) -> None:
     config = loop.config
     iterator = iter(train.dataset(loop.position.epoch, loop.position.batch))
-    with progress:
+    with progress, train.errors_of_reading():
         while loop.position.batch < last:
             before = int(loop.step)
             due = config.checkpoint_steps - before % config.checkpoint_steps

@@ -42,7 +42,7 @@ def finish_run(estimator: Estimator, started: float) -> None:
         "examples_per_second": max(line["examples_per_second"] for line in epochs),
         "seconds": {
             "train": training_seconds,
-            "validate": sum(line["seconds"]["evaluate"] for line in epochs),
+            "validate": sum(line["seconds"].get("evaluate", 0.0) for line in epochs),
             "test": marks[1] - marks[0],
             "export": marks[2] - marks[1],
             "verify": marks[3] - marks[2],

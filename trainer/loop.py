@@ -31,7 +31,7 @@ class Position(BaseModel):
     best: float | None = None
     best_epoch: int = -1
     waited: int = 0
-    finished: bool = False
+    out_of_patience: bool = False
 
 
 class Scores(NamedTuple):
@@ -126,6 +126,12 @@ class Loop:
         self._loss_sum.assign_add(tf.cast(tf.reduce_sum(losses), tf.float64))
         self.step.assign_add(1)
 
+    def has_ended(self, epochs: int, max_steps: int | None, *, evaluated: bool = True) -> bool:
+        """Whether nothing is left to do for these limits; an epoch begun by training alone is still to be evaluated."""
+        position = self.position
+        out_of_steps = max_steps is not None and int(self.step) >= max_steps and not (evaluated and position.batch > 0)
+        return position.epoch >= epochs or position.out_of_patience or out_of_steps
+
     def take_loss_sum(self) -> float:
         """Returns the sum of all examples' losses since the last call."""
         total = float(self._loss_sum.numpy())
@@ -141,12 +147,13 @@ class Loop:
         logits: list[NDArray] = []
         labels: list[NDArray] = []
         sums: dict[str, float] = {}
-        for features, label in data.dataset().take(max_batches):
-            parts = self._parts(features)
-            logits.append(tf.add_n(list(parts.values())).numpy())
-            labels.append(label.numpy())
-            for name, part in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(tf.reduce_sum(tf.abs(part)))
+        with data.errors_of_reading():
+            for features, label in data.dataset().take(max_batches):
+                parts = self._parts(features)
+                logits.append(tf.add_n(list(parts.values())).numpy())
+                labels.append(label.numpy())
+                for name, part in parts.items():
+                    sums[name] = sums.get(name, 0.0) + float(tf.reduce_sum(tf.abs(part)))
         total = sum(sums.values()) or 1.0
         return Scores(np.concatenate(logits), np.concatenate(labels), {name: value / total for name, value in sums.items()})
 
@@ -184,9 +191,13 @@ def _restore(folder: Path, variables: list[tf.Variable]) -> bool:
     manager = _manager(folder, variables)
     if manager.latest_checkpoint is None:
         return False
+    status = None
     try:
-        manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        status = manager.checkpoint.restore(manager.latest_checkpoint)
+        status.assert_consumed()
+    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
+        if status is not None:
+            status.expect_partial()  # or TensorFlow warns of every variable when the program ends
         reason = " ".join(str(error).split())[:200]
         raise ColonnadeError(
             f"Checkpoint {manager.latest_checkpoint!r} does not fit this model ({reason}). It is damaged, or another version of this "

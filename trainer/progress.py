@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -61,16 +62,19 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], monitor: str) -> 
     """Draws loss and monitored metric by epoch, training and validation, into a PNG file."""
     from matplotlib.figure import Figure
 
+    history = [line for line in history if "valid" in line]  # epochs of training alone have no scores
     epochs = [line["epoch"] for line in history]
     loss = "log_loss" if "log_loss" in history[0]["valid"] else "rmse"
+    # A metric that is not defined is NaN here, and null in a line that has been read back.
+    monitored = np.array([line["valid"][monitor] for line in history], np.float64) * (-1 if monitor == "rmse" else 1)
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, 2), (loss, monitor), strict=True):
         for split in ("train", "valid"):
             axes.plot(epochs, [line[split][metric] for line in history], marker="o", markersize=3, label=split)
         if metric == "log_loss":
             axes.plot(epochs, [line["loss"] for line in history], linestyle=":", color="gray", label="train, while learning (dropout on)")
-        best = max(history, key=lambda line: line["valid"][monitor] * (-1 if monitor == "rmse" else 1))
-        axes.axvline(best["epoch"], color="gray", linewidth=0.8, linestyle="--")
+        if np.isfinite(monitored).any():
+            axes.axvline(epochs[int(np.nanargmax(monitored))], color="gray", linewidth=0.8, linestyle="--", label="best epoch")
         axes.set(xlabel="epoch", title=metric)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -40,8 +40,11 @@ class RunDirectory:
         """Returns the run at `path`: a new one, or the one that is there if it has the same configuration.
 
         Raises:
-            ColonnadeError: There is a run with another configuration, or something that is no run.
+            ColonnadeError: There is a run with another configuration or on other data, or something that is no run.
         """
+        config = config.model_copy(update={"data_digest": data.digest})
+        if path.exists() and not path.is_dir():
+            raise ColonnadeError(f"{str(path)!r} is a file. Choose another --run_dir.")
         if (path / "config.json").is_file():
             run = cls.open(path)
             differences = run.config.differences(config)
@@ -83,7 +86,9 @@ class RunDirectory:
             return cls(path, RunConfig.model_validate(tree), spec, table_rows)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
-            raise ColonnadeError(f"{str(path)!r} is no run directory ({reason}). Train one with trainer.task.") from error
+            raise ColonnadeError(
+                f"{str(path)!r} is no run directory, or a damaged one ({reason}). Choose another --run_dir, or delete it and train again."
+            ) from error
 
     @property
     def last(self) -> Path:
@@ -102,7 +107,10 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any]:
         """Returns what `result.json` holds."""
-        return json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        try:
+            return json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ColonnadeError(f"{str(self.path / 'result.json')!r} is damaged ({error}). Delete the run and train again.") from error
 
     def epochs(self) -> list[dict[str, Any]]:
         """Returns the lines of `metrics.jsonl`, one an epoch."""

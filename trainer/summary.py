@@ -10,14 +10,14 @@ from trainer.config import RunConfig
 from trainer.data import element_spec
 from trainer.layers import Inputs
 from trainer.loop import Loop
-from trainer.models.registry import get_model
+from trainer.models.registry import make_model
 from trainer.tasks import task_of
 
 
 def summarise(config: RunConfig) -> str:
     """Returns a table of the layers that hold variables: name, type, shapes, parameters."""
     data = DataDirectory.open(config.data_dir)
-    model = get_model(config.model)(Inputs(data.spec, data.table_rows), **config.hyper_parameters)
+    model = make_model(config.model, Inputs(data.spec, data.table_rows), config.hyper_parameters)
     loop = Loop(model, task_of(data.spec), config.training, element_spec(data.spec))
     rows = [("layer", "type", "shapes", "parameters")]
     for layer in _leaves(model):

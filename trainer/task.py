@@ -59,13 +59,19 @@ def _parser() -> CommandParser:
     parser.add_argument("--data_dir", help="preprocessed data, made if missing (default: data/<dataset>)")
     parser.add_argument("--run_dir", help="where the run goes (default: runs/<dataset>-<model>)")
     parser.add_argument("--recipe", help="tuned values, flags win over them; none for the defaults (default: the data set's own)")
-    parser.add_argument("--epochs", type=int, default=default)
-    parser.add_argument("--max_steps", type=int, default=default)
-    parser.add_argument("--batch_size", type=int, default=default)
-    parser.add_argument("--learning_rate", type=float, default=default)
-    parser.add_argument("--mixed_precision", choices=("float32", "bfloat16", "float16"), default=default)
-    parser.add_argument("--seed", type=int, default=default)
-    parser.add_argument("--hparams", nargs="+", default=[], metavar="KEY=VALUE", help="hyper-parameters of the model and of training")
+    for name, kind, text in (
+        ("epochs", int, "passes over the training split, at most"),
+        ("max_steps", int, "optimizer steps, at most"),
+        ("batch_size", int, "examples a step"),
+        ("learning_rate", float, "step size"),
+        ("seed", int, "of initial weights, dropout and the order of the examples"),
+    ):
+        usual = TrainingConfig.model_fields[name].default
+        parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: {'no limit' if usual is None else usual})")
+    parser.add_argument("--mixed_precision", choices=("float32", "bfloat16", "float16"), default=default, help="of the arithmetic")
+    parser.add_argument(
+        "--hparams", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="hyper-parameters of the model and of training"
+    )
     parser.add_argument("--list_models", action="store_true", help="print every model: name, task, paper")
     parser.add_argument("--summary", action="store_true", help="print layers, shapes and parameters, and stop")
     return parser
@@ -150,10 +156,16 @@ def _run(config: RunConfig, run_dir: Path, summary: bool, started: float) -> int
         print(f"{run_dir} is finished already, with equal settings. Its result:")
         print_result(run)
         return 0
+    data, training = DataDirectory.open(config.data_dir), config.training
+    empty = [split for split in ("train", "valid", "test") if not data.num_rows(split)]
+    if empty:
+        raise ColonnadeError(f"{config.data_dir!r} has no {' and no '.join(empty)} rows. Change split.fractions in the spec.")
     estimator = Estimator(config, run_dir)
     step = int(estimator.loop.step)
     if step:
-        print(f"Resuming {run_dir} from step {step} (epoch {estimator.loop.position.epoch + 1}).")
+        ended = estimator.loop.has_ended(training.epochs, training.max_steps)
+        doing = "training has ended, evaluation and export go on" if ended else f"epoch {estimator.loop.position.epoch + 1}"
+        print(f"Resuming {run_dir} from step {step} ({doing}).")
     with locked(run_dir, f"Another process is training in {str(run_dir)!r}. Wait for it, or choose another --run_dir."):
         train_and_evaluate(estimator, TrainSpec(), EvalSpec())
         finish_run(estimator, started)

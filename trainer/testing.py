@@ -17,7 +17,7 @@ from trainer.config import TrainingConfig
 from trainer.data import element_spec
 from trainer.layers import Inputs, StackedTable
 from trainer.loop import Loop
-from trainer.models.registry import get_model
+from trainer.models.registry import make_model
 from trainer.precision import precision_policy
 from trainer.tasks import task_of
 
@@ -177,7 +177,7 @@ def _loop(name: str, hyper_parameters: Mapping[str, Any], steps: int = 0, **trai
     config = TrainingConfig.model_validate({"learning_rate": 0.02, **training})
     keras.utils.set_random_seed(config.seed)
     with precision_policy(config.mixed_precision):
-        loop = Loop(get_model(name)(Inputs(SPEC), **hyper_parameters), task_of(SPEC), config, element_spec(SPEC))
+        loop = Loop(make_model(name, Inputs(SPEC), hyper_parameters), task_of(SPEC), config, element_spec(SPEC))
     if steps:
         loop.train(_iterator([random_batch(_ROWS)] * steps), steps)
         loop.finish_rows()

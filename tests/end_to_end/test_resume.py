@@ -6,85 +6,140 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from feature_specs import FeatureSpec
+from tests.end_to_end.conftest import Run, run_flags
+from trainer.task import main
 
 # Runs trainer.task, and kills its own process with SIGKILL when a function is called for the n-th time.
-KILLED = """
+KILLING = """
 import importlib, os, signal, sys
 from feature_specs.command import load_tensorflow, run_command
 module, name, calls, *arguments = sys.argv[1:]
-if module != "-":
-    load_tensorflow()
-    *owner, function = name.split(".")
-    place = importlib.import_module(module)
-    for part in owner:
-        place = getattr(place, part)
-    original, left = getattr(place, function), int(calls)
-    def killing(*args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **kwargs)
-    setattr(place, function, killing)
+load_tensorflow()
+*owner, function = name.split(".")
+place = importlib.import_module(module)
+for part in owner:
+    place = getattr(place, part)
+original, left = getattr(place, function), int(calls)
+def killing(*args, **kwargs):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+setattr(place, function, killing)
 from trainer.task import main
 run_command(lambda: main(arguments))
 """
-NOWHERE = ("-", "-", "0")
-# Each start goes on where the last one was killed: step 0 to 7 is lost by the first, and so on.
-POINTS = [
-    ("trainer.loop", "Loop.train", "7"),  # inside the first epoch, after a checkpoint
-    ("trainer.run", "RunDirectory.write_epochs", "1"),  # at the end of the first epoch, before its line is written
-    ("trainer.loop", "Loop.save_weights", "1"),  # while the best weights are kept
-    ("trainer.loop", "Loop.save", "3"),  # inside a later epoch, before a checkpoint
-    ("trainer.progress", "plot_curves", "1"),  # the line is written, the checkpoint is not
-    ("trainer.finish", "compare_sample", "1"),  # trained, tested and exported, not finished
-]
 
 
-def _start(run_dir: Path, spec: Path, data_dir: Path, optimizer: str, point: tuple[str, str, str]) -> subprocess.CompletedProcess[str]:
-    flags = f"--model nfm --spec {spec} --data_dir {data_dir} --run_dir {run_dir} --epochs 4 --batch_size 16 --seed 5 --hparams"
-    settings = f"embedding_optimizer={optimizer} checkpoint_steps=5 steps_per_call=2 patience=9 embedding_dim=6 hidden_units=8 dropout=0.5"
-    command = [sys.executable, "-c", KILLED, *point, *flags.split(), *settings.split()]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+def _metrics_are_half_written(run: Path) -> None:
+    assert (run / ".metrics.jsonl.partial").exists()
 
 
-def _metrics(run_dir: Path) -> tuple[object, ...]:
-    result = json.loads((run_dir / "result.json").read_text())
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+def _tear_the_unfinished_checkpoint(run: Path) -> None:
+    """The files are there, but the folder does not name them yet; a kill a moment earlier would have cut them short."""
+    newest = run / "checkpoints" / "last" / "ckpt-14.data-00000-of-00001"
+    assert "ckpt-14" not in (newest.parent / "checkpoint").read_text()
+    newest.write_bytes(newest.read_bytes()[:100])
+
+
+def _result_is_there(run: Path) -> None:
+    assert json.loads((run / "result.json").read_text())["export"] == "export/1"
+
+
+def _nothing_is_exported(run: Path) -> None:
+    assert [path.name for path in (run / "export").iterdir() if path.name.isdigit()] == []
+
+
+def _is_anything(run: Path) -> None:
+    assert (run / "config.json").exists()
+
+
+class Kill(NamedTuple):
+    """Kills on the n-th call of a function; the next start goes on from step `saved`."""
+
+    module: str
+    name: str
+    call: int
+    saved: int
+    after: Callable[[Path], None] = _is_anything
+
+
+NAMING = ("tensorflow.python.checkpoint.checkpoint_management", "update_checkpoint_state_internal")
+# An epoch has 17 steps. Checkpoints: after every 7 steps and after every epoch.
+CHAINS = {
+    "lazy_adam": [
+        Kill("trainer.loop", "Loop.train", 4, 7),  # in the first epoch, at step 12 (calls of 5, 2, 5 and 2 steps)
+        Kill("trainer.loop", "Loop.train", 8, 28),  # in the second, at step 33 (5, 2; 3; 4; 5, 2; 5, 1)
+        Kill("pathlib", "Path.replace", 1, 28, _metrics_are_half_written),  # the best weights are written, their epoch is not
+        Kill("serving.export", "_publish", 1, 51, _nothing_is_exported),  # the export is checked and has no number yet
+    ],
+    "adagrad": [
+        Kill(NAMING[0], NAMING[1], 3, 7, _tear_the_unfinished_checkpoint),  # two calls a checkpoint: in the second one, at step 14
+        Kill("trainer.progress", "log_events", 1, 14),  # the first epoch is in metrics.jsonl, its checkpoint is not written
+        Kill("trainer.estimator", "_train_epoch", 3, 34),  # between the second epoch and the third
+        Kill("pathlib", "Path.replace", 3, 51, _result_is_there),  # metrics.jsonl, result.json, _SUCCESS
+    ],
+}
+
+
+def _killed_and_resumed(flags: list[str], run: Path, kills: list[Kill]) -> None:
+    saved = 0
+    for kill in [*kills, Kill("os", "abort", 1, 0)]:
+        command = [sys.executable, "-c", KILLING, kill.module, kill.name, str(kill.call), *flags]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        resumed = re.findall(r"Resuming .* from step (\d+) ", done.stdout)
+        assert [int(step) for step in resumed] == ([saved] if saved else []), f"{kill}: {done.stdout} {done.stderr}"
+        if kill.module != "os":
+            assert done.returncode == -9, f"{kill}: {done.stderr}"
+            assert not (run / "_SUCCESS").exists()
+            saved = kill.saved
+            kill.after(run)
+            assert tf.train.latest_checkpoint(str(run / "checkpoints" / "last")).endswith(f"ckpt-{saved}")
+    assert done.returncode == 0, done.stderr
+    assert (run / "_SUCCESS").exists()
+    assert done.stderr == ""
+
+
+def _numbers(run: Path) -> tuple[object, ...]:
+    result = json.loads((run / "result.json").read_text())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     epochs = [(line["epoch"], line["step"], line["loss"], line["train"], line["valid"]) for line in lines]
     return result["metrics"], result["parts"], result["steps"], result["best_epoch"], epochs
 
 
+def _tensors(run: Path, folder: str) -> dict[str, np.ndarray]:
+    latest = tf.train.latest_checkpoint(str(run / "checkpoints" / folder))
+    names = [name for name, _ in tf.train.list_variables(latest) if name.startswith("state/")]
+    return {name: tf.train.load_variable(latest, name) for name in names}
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("optimizer", "points"), [("lazy_adam", POINTS), ("adagrad", POINTS[:1])])
-def test_killed_and_resumed_is_not_killed(
-    tiny_spec: FeatureSpec, tiny_data_dir: Path, tmp_path: Path, optimizer: str, points: list[tuple[str, str, str]]
-) -> None:
-    spec = tmp_path / "spec.yaml"
-    spec.write_text(tiny_spec.to_yaml(), encoding="utf-8")
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with ThreadPoolExecutor(1) as beside:
-        reference = beside.submit(_start, whole, spec, tiny_data_dir, optimizer, NOWHERE)
-        steps = [0]
-        for number, point in enumerate([*points, NOWHERE]):
-            done = _start(killed, spec, tiny_data_dir, optimizer, point)
-            if point is not NOWHERE:
-                assert done.returncode == -9, f"{point}: {done.stderr}"
-                assert not (killed / "_SUCCESS").exists()
-            if number:
-                resumed = re.search(r"Resuming .* from step (\d+) ", done.stdout)
-                assert resumed is not None, done.stdout
-                steps.append(int(resumed.group(1)))
-        assert done.returncode == 0, done.stderr
-        assert reference.result().returncode == 0, reference.result().stderr
-    assert all(step > 0 for step in steps[1:])
-    assert steps == sorted(steps)
-    assert len(set(steps)) > len(steps) // 2, "most starts went on from further ahead"
-    assert _metrics(killed) == _metrics(whole)
-    assert (killed / "_SUCCESS").exists()
+def test_killed_and_resumed_is_not_killed(finished_run: Run, tiny_spec_file: Path, tiny_data_dir: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as two_at_a_time:
+        chains = {}
+        for optimizer, kills in CHAINS.items():
+            run = tmp_path / optimizer
+            flags = run_flags(tiny_spec_file, tiny_data_dir, run, f"embedding_optimizer={optimizer}")
+            chains[run] = two_at_a_time.submit(_killed_and_resumed, flags, run, kills)
+        for chain in chains.values():
+            chain.result()
+    whole = {"lazy_adam": finished_run.path, "adagrad": tmp_path / "whole"}
+    main(run_flags(tiny_spec_file, tiny_data_dir, whole["adagrad"], "embedding_optimizer=adagrad"))
+    assert _numbers(whole["adagrad"]) != _numbers(whole["lazy_adam"])
+    for optimizer, unkilled in whole.items():
+        assert _numbers(tmp_path / optimizer) == _numbers(unkilled)
+        for folder in ("last", "best"):
+            tensors, expected = (_tensors(run, folder) for run in (tmp_path / optimizer, unkilled))
+            assert tensors.keys() == expected.keys()
+            for name, values in expected.items():
+                np.testing.assert_array_equal(tensors[name], values, err_msg=f"{optimizer} {folder} {name}")

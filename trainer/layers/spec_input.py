@@ -192,6 +192,8 @@ def rows_of_tables(spec: FeatureSpec, table_rows: Mapping[str, int] | None) -> d
 
 
 def _widths(spec: FeatureSpec, embedding_dim: int | None) -> dict[str, int]:
+    if embedding_dim is not None and embedding_dim < 1:
+        raise ColonnadeError(f"embedding_dim should be at least 1. Received: {embedding_dim}.")
     tables = spec.table_widths
     declared = {f.name: tables.get(f.table_name) if isinstance(f, TokenFeature) else f.embedding_dim for f in spec.features}
     without = [name for name, width in declared.items() if width is None]

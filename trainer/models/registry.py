@@ -71,6 +71,19 @@ def get_model(name: str) -> type:
     return _REGISTRY[name]
 
 
+def make_model(name: str, inputs: object, given: Mapping[str, object]) -> Any:  # noqa: ANN401 (an instance of what is registered)
+    """Returns the model called `name` on `inputs`, with the hyper-parameters `given`.
+
+    Raises:
+        ColonnadeError: The model does not take one of the values.
+    """
+    try:
+        return get_model(name)(inputs, **given)
+    except (TypeError, ValueError) as error:
+        settings = ", ".join(f"{key}={value}" for key, value in given.items())
+        raise ColonnadeError(f"Model {name!r} cannot be made with {settings}: {' '.join(str(error).split())}") from error
+
+
 def hyper_parameters(model: type) -> dict[str, inspect.Parameter]:
     """Returns the keyword-only arguments of the model's constructor: they are its hyper-parameters."""
     signature = inspect.signature(model, eval_str=True)
