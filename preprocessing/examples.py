@@ -27,11 +27,6 @@ def value_type(feature: NumericFeature | TokenFeature) -> pa.DataType:
     return _VALUE_TYPES[feature.dtype]
 
 
-def feature_schema(spec: FeatureSpec) -> pa.Schema:
-    """Returns the columns of raw examples that are features, in the order of the spec."""
-    return pa.schema([(f.name, pa.list_(value_type(f)) if f.is_list else value_type(f)) for f in spec.features])
-
-
 def key_columns(spec: FeatureSpec) -> dict[str, str]:
     """Returns the raw column behind each key column; the group falls back to the user."""
     keys = spec.keys

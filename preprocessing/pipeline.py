@@ -33,7 +33,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from feature_specs import ColonnadeError, FeatureSpec
 from preprocessing.analysis import all_table_rows, analyze, first_oov_ids, vocabulary_sizes
-from preprocessing.artifacts import DataDirectory
+from preprocessing.artifacts import DataDirectory, content_digest
 from preprocessing.building import claimed, publish
 from preprocessing.examples import SPLITS, from_table
 from preprocessing.ingest import IngestPlan, ingest, partition_count
@@ -76,6 +76,7 @@ def build(
         shards = {path.name: path.stat().st_size for path in sorted(finished.glob("*-of-*.parquet"))}
         success = {
             "fingerprint": spec.fingerprint,
+            "digest": content_digest(finished, shards),
             "spec": spec.name,
             "splits": job.splits,
             "shards": shards,
@@ -95,7 +96,8 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
         output_dir: Where the Parquet files go.
 
     Returns:
-        The files in order, with `raw.<feature>`, `<feature>` and, where there is one, `label`. Rejected rows are in none of them.
+        The files in order, with `raw.<feature>`, `<feature>` and, where there is one, `label`. Rejected rows are in none of them but in
+        `rejected-*.jsonl` beside them.
     """
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,7 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
         plan = job.transform_plan(str(transform_fn), {})
         job.run("transform", lambda pipeline: transform_in_pairs(pipeline, plan, job.shards))
         names = sorted(record["file"] for record in read_json(f"{folder}/written.json"))
+        job.move_rejected(output_dir)
         for name in names:
             shutil.move(job.finished / name, output_dir / name)
     return [output_dir / name for name in names]
@@ -234,10 +237,14 @@ class _Job:
         }
         (self.finished / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n", encoding="utf-8")
         (self.finished / "spec.json").write_text(self._spec.to_json(), encoding="utf-8")
-        rejected = sorted((self._staging / "rejected").iterdir())
-        for i, path in enumerate(rejected):
-            path.rename(self.finished / f"rejected-{i:05d}-of-{len(rejected):05d}.jsonl")
-        if not rejected:
+        if not self.move_rejected(self.finished):
             (self.finished / "rejected-00000-of-00001.jsonl").touch()
         write_sample(self._spec, self.shards, self.finished)
         return self.finished
+
+    def move_rejected(self, folder: Path) -> int:
+        """Moves the files of rejected rows into `folder` and returns how many they are."""
+        rejected = sorted((self._staging / "rejected").iterdir())
+        for i, path in enumerate(rejected):
+            shutil.move(path, folder / f"rejected-{i:05d}-of-{len(rejected):05d}.jsonl")
+        return len(rejected)

@@ -6,16 +6,28 @@ stages are shown.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from feature_specs.command import load_tensorflow
+
 _lock = threading.Lock()
 _bar: tqdm | None = None
+
+
+def keep_quiet() -> None:
+    """Keeps what libraries say to their own developers off the console; what goes wrong comes as an exception anyway."""
+    warnings.simplefilter("ignore")
+    load_tensorflow()
+    for name in ("absl", "apache_beam", "tensorflow", "tensorflow_transform", "root"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-import warnings
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_specs import FeatureSpec
-from feature_specs.command import CommandParser, load_tensorflow, run_command
+from feature_specs.command import CommandParser, run_command
 from feature_specs.datasets import get_dataset
 from preprocessing.artifacts import SUCCESS, DataDirectory
+from preprocessing.progress import keep_quiet
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -56,10 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{output} is already finished for {spec.name}; delete it to build it again.")
         print(summary(data))
         return 0
+    if not parsed.input and spec.source.fetch is None:
+        flags.error(f"data set {spec.name!r} cannot be fetched: give its files with --input FILE... See --help.")
     started = time.monotonic()
-    origin = f"{len(parsed.input)} --input values" if parsed.input else "the files that are fetched, or cached from an earlier time"
+    origin = f"--input {' '.join(parsed.input)}" if parsed.input else "the files that are fetched, or cached from an earlier time"
     print(f"Preprocessing {spec.name} into {output}, from {origin}. Loading TensorFlow and Beam ...")
-    _keep_quiet()
+    keep_quiet()
     from preprocessing import pipeline
 
     data = pipeline.build(spec, output, parsed.input, rest)
@@ -85,14 +86,6 @@ def _check_beam_flags(flags: CommandParser, rest: Sequence[str]) -> None:
 
 def _subclasses(options: type[PipelineOptions]) -> list[type[PipelineOptions]]:
     return [found for direct in options.__subclasses__() for found in (direct, *_subclasses(direct))]
-
-
-def _keep_quiet() -> None:
-    """Keeps what libraries say to their own developers off the console; what goes wrong comes as an exception anyway."""
-    warnings.simplefilter("ignore")
-    load_tensorflow()
-    for name in ("absl", "apache_beam", "tensorflow", "tensorflow_transform", "root"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def summary(data: DataDirectory) -> str:

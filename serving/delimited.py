@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
+from preprocessing.delimited import is_utf8, parse_odd
 from serving.rejects import Rejects
 from serving.text import Block
 
@@ -49,8 +49,7 @@ def parse(path: Path, block: Block, names: list[str], delimiter: str, rejects: R
         invalid[row.number - 1] = (row.actual_columns, row.text)
         return "skip"
 
-    # A row that is set aside reaches Python as a string: Arrow fails, and complains, where it is not UTF-8.
-    handler = set_aside if _is_utf8(block.data) else None
+    handler = set_aside if is_utf8(block.data) else None
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(block.data),
@@ -60,48 +59,23 @@ def parse(path: Path, block: Block, names: list[str], delimiter: str, rejects: R
         )
     except pa.ArrowInvalid:
         return _parse_odd_csv(path, block, names, delimiter, rejects)
-    if table.num_rows + len(invalid) != len(block.starts):
+    if table.num_rows + len(invalid) != len(block.starts) or any('"' in text for _, text in invalid.values()):
         return _parse_odd_csv(path, block, names, delimiter, rejects)
     for number, (received, text) in invalid.items():
         rejects.add(path, int(block.lines[number]), f"expected {len(names)} values, received {received}", text)
     return table, np.delete(block.lines, list(invalid))
 
 
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _parse_odd_csv(path: Path, block: Block, names: list[str], delimiter: str, rejects: Rejects) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Reads a block that Arrow cannot, row by row.
-
-    It may have stray quotes, where it is anyone's guess which line ends belong to a value: what makes no sense as one row of several
-    lines is taken as several rows.
-    """
+    """Reads a block that Arrow cannot, row by row."""
     rows, lines = [], []
     for first, whole_row in zip(block.lines.tolist(), block.rows(), strict=True):
-        text = whole_row.decode(errors="surrogateescape")
-        single = "\n" not in text or not isinstance(_csv_row(text, len(names), delimiter), str)
-        for line, part in enumerate([text] if single else text.split("\n"), first):
-            row = _csv_row(part.removesuffix("\r"), len(names), delimiter)
-            if isinstance(row, str):
-                rejects.add(path, line, row, part.encode(errors="surrogateescape").decode(errors="replace"))
+        for line in parse_odd(whole_row, len(names), delimiter):
+            number = first + whole_row.count(b"\n", 0, line.offset)
+            if isinstance(line.values, str):
+                rejects.add(path, number, line.values, line.data.decode(errors="replace"))
             else:
-                rows.append([value.encode(errors="surrogateescape") for value in row])
-                lines.append(line)
+                rows.append(line.values)
+                lines.append(number)
     columns = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(names))]
     return pa.Table.from_arrays(columns, names=names), np.array(lines, np.int64)
-
-
-def _csv_row(text: str, expected: int, delimiter: str) -> list[str] | str:
-    """Returns the values of a row, or the reason why it is none."""
-    try:
-        records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        return f"broken quotes: {error}"
-    if len(records) != 1:
-        return f"expected one row, received {len(records)}"
-    return records[0] if len(records[0]) == expected else f"expected {expected} values, received {len(records[0])}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import filecmp
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from serving.synthetic import synthetic_rows
 from serving.versions import SPEC_FILE, numbered
 
 _UNFINISHED = ".unfinished-"
-_ABANDONED_SECONDS = 3600
 
 
 def export_saved_model(
@@ -121,10 +119,9 @@ def _check_scores(written: Path, raw: RawExamples, live: Mapping[str, tf.Tensor]
 
 
 def _sweep(export_base: Path) -> None:
-    """Removes what exports that were killed have left, but not what another one may be writing now."""
+    """Removes what exports that were killed have left; a run is locked by its trainer, so no other one is writing now."""
     for leftover in export_base.glob(f"{_UNFINISHED}*"):
-        if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _publish(written: Path, export_base: Path) -> Path:

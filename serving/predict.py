@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_specs.command import CommandParser, load_tensorflow, run_command
+from feature_specs.errors import ColonnadeError
 
 _BATCH_SIZE = 8192
 
@@ -56,11 +57,14 @@ def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
     version = find_version(export_dir)
     spec = load_spec(version)
     find_reader(source)
+    if output.is_dir():
+        raise ColonnadeError(f"--output {str(output)!r} is a folder. Give the path of a file.")
+    if output.resolve() == source.resolve():
+        raise ColonnadeError(f"--output {str(output)!r} is the input itself. Give another file.")
     load_tensorflow()
 
     from tqdm import tqdm
 
-    from feature_specs.errors import ColonnadeError
     from serving.module import output_names
     from serving.rejects import Rejects, count_rows
     from serving.rows import read_batches

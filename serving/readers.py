@@ -70,7 +70,7 @@ def read_rows(path: Path, rejects: Rejects) -> Iterator[Rows]:
             found += len(rows.lines)
             yield rows
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise ColonnadeError(f"Input file {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from error
+        raise ColonnadeError(f"Input file {str(path)!r} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
     if not found and not rejects.count:
         raise ColonnadeError(f"Input file {str(path)!r} has no rows.")
 

@@ -126,7 +126,8 @@ def _batches(files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches(_BATCH_ROWS)
         except (OSError, pa.ArrowException) as error:
-            raise ColonnadeError(f"Sample {str(path)!r} cannot be read: {' '.join(str(error).split())}. Preprocess again.") from error
+            problem = " ".join(str(error).split()).rstrip(".")
+            raise ColonnadeError(f"Sample {str(path)!r} cannot be read: {problem}. Preprocess again.") from error
 
 
 def _raw(spec: FeatureSpec, batch: pa.RecordBatch) -> dict[str, tf.Tensor | tf.RaggedTensor]:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
-_FLOAT = re.compile(r"\s*[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan)\s*", re.IGNORECASE)
+# The blanks are those that the preprocessing job allows: `\s` in Python would take those of other scripts too.
+_INTEGER = re.compile(r"[ \t\r\n\f]*[+-]?[0-9]+[ \t\r\n\f]*")
+_FLOAT = re.compile(r"[ \t\r\n\f]*[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan)[ \t\r\n\f]*", re.IGNORECASE)
 _INT64 = range(-(2**63), 2**63)
 Number = TypeVar("Number", int, float)
 

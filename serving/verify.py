@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import json
 import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from feature_specs.command import CommandParser, load_tensorflow, run_command
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
+from preprocessing.progress import keep_quiet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from trainer.estimator import Estimator
 
     model = Estimator.load(flags.run_dir).model
+    keep_quiet()
     from preprocessing.pipeline import transform_only
     from serving.rejects import Rejects, count_rows
     from serving.skew import compare_files
@@ -75,14 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = own or read_flat(spec, flags.input, rejects)
         files = transform_only(spec, rows, flags.run_dir / "transform_fn", Path(folder) / "pairs")
         skew = compare_files(version, files, model)
-        if rejects.count:
-            print(f"{count_rows(rejects.count)} could not be read and left out; the first, {rejects.first}")
+        rejected, first = (rejects.count, rejects.first) if not own else rejected_rows(Path(folder) / "pairs")
+        if rejected:
+            print(f"{count_rows(rejected)} could not be read and left out; the first, {first}")
     print(table(spec, skew))
     passed = skew.features <= flags.tolerance and skew.score <= flags.tolerance
     if not passed:
         print("\n".join(["", "rows that differ most:", *(line for worst in skew.worst for line in describe(worst, flags.tolerance))]))
-    print(f"\n{'PASSED' if passed else 'FAILED'}: {count_rows(skew.rows)}, tolerance {flags.tolerance:g}")
+    print(f"\n{'PASSED' if passed else 'FAILED'}: {count_rows(skew.rows)}, {rejected:,} rejected, tolerance {flags.tolerance:g}")
     return 0 if passed else 1
+
+
+def rejected_rows(folder: Path) -> tuple[int, str]:
+    """Returns how many rows the job has set aside, and the first of them."""
+    lines = [line for path in sorted(folder.glob("rejected-*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines()]
+    first = json.loads(lines[0]) if lines else {}
+    return len(lines), f"line {first['line']}: {first['reason']}" if lines else ""
 
 
 def own_files(spec: FeatureSpec, source: Path) -> list[str]:

@@ -55,6 +55,6 @@ def load_model(version: Path) -> Any:  # noqa: ANN401 (TensorFlow gives what it 
 
     try:
         return tf.saved_model.load(str(version))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        problem = " ".join(str(error).split())
+    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:  # IndexError: the variables are cut off
+        problem = " ".join(str(error).split()).rstrip(".")
         raise ColonnadeError(f"Export {str(version)!r} cannot be loaded: {problem}. Copy it again, or export again.") from error

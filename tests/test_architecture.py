@@ -15,7 +15,7 @@ FILES = sorted(path for package in ("feature_specs", "preprocessing", "trainer",
 ALLOWED = {
     "feature_specs": ("feature_specs",),
     "preprocessing": ("feature_specs", "preprocessing"),
-    "serving": ("feature_specs", "preprocessing.artifacts", "preprocessing.graph", "serving"),
+    "serving": ("feature_specs", "preprocessing.artifacts", "preprocessing.delimited", "preprocessing.graph", "serving"),
     "serving.verify": ("feature_specs", "preprocessing", "serving", "trainer.estimator"),
     "trainer.layers": ("feature_specs", "trainer.layers"),
     "trainer.models": ("feature_specs", "trainer.layers", "trainer.models.base", "trainer.models.registry"),

@@ -22,10 +22,12 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from feature_specs import ColonnadeError, TextTable
+from preprocessing.delimited import is_utf8, parse_odd
 from preprocessing.sources.files import InputFile
 
 RANGE_BYTES = 32 << 20
 _BLOCK_BYTES = 8 << 20
+_LONGEST_QUOTE_BYTES = 16 << 20
 _LF, _CR, _QUOTE = 10, 13, 34
 
 
@@ -56,28 +58,23 @@ class ParsedRange:
         table: The rows; every column is binary.
         ragged: Row number in the range, from 0, and the reason, of each line that has too few or too many values.
         data: The bytes of the range.
+        starts: Where each row starts in `data`, where the range was read row by row.
     """
 
     source: TextRange
     table: pa.Table
     ragged: dict[int, str]
     data: bytes = field(repr=False)
+    starts: np.ndarray | None = field(default=None, repr=False)
 
     def numbers(self) -> np.ndarray:
         """Returns the number in the range, from 0, of each row of `table`."""
         everything = np.arange(self.table.num_rows + len(self.ragged))
         return np.delete(everything, sorted(self.ragged))
 
-    def locate(self, numbers: Sequence[int]) -> Iterator[tuple[int | None, str]]:
-        """Yields the line in the file, from 1, and the text of each row; no line where quotes are so broken that it is unknown."""
-        starts = row_starts(self.data, self.source.quoting)
-        total = self.table.num_rows + len(self.ragged)
-        if len(starts) != total:
-            # A lone quote inside a value hides line ends from the count.
-            starts = row_starts(self.data, quoting=False)
-        if len(starts) != total:
-            yield from ((None, "") for _ in numbers)
-            return
+    def locate(self, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Yields the line in the file, from 1, and the text of each row."""
+        starts = row_starts(self.data, self.source.quoting) if self.starts is None else self.starts
         before = _lines_before(self.source)
         ends = np.append(starts[1:], len(self.data))
         for number in numbers:
@@ -113,7 +110,18 @@ def _columns(table: TextTable, file: InputFile) -> tuple[tuple[str, ...], int]:
     with _open(file.path) as stream:
         line = _first_line(file.path, stream)
     text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace").rstrip("\r\n")
-    names = next(csv.reader([text], delimiter=table.delimiter, quoting=csv.QUOTE_MINIMAL if table.quoting else csv.QUOTE_NONE), [])
+    try:
+        names = next(
+            csv.reader([text], delimiter=table.delimiter, quoting=csv.QUOTE_MINIMAL if table.quoting else csv.QUOTE_NONE, strict=True), []
+        )
+    except csv.Error as error:
+        raise ColonnadeError(
+            f"Input {file.path!r} cannot be read as text: its first line is no header. Give text with paired quotes, "
+            "whose lines end with LF or CR LF."
+        ) from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice and table.columns is None:
+        raise ColonnadeError(f"Input {file.path!r} has several columns of the same name: {', '.join(map(repr, twice))}. Rename them.")
     if table.columns is not None and len(table.columns) != len(names):
         raise ColonnadeError(
             f"Input {file.path!r} has {len(names)} columns in its header, the spec names {len(table.columns)}: {', '.join(table.columns)}. "
@@ -153,6 +161,8 @@ def _cuts(file: InputFile, begin: int, quoting: bool) -> list[int]:
             while line := stream.readline():
                 position += len(line)
                 inside ^= quoting and bool(line.count(b'"') % 2)
+                # A quote that is still open this far on never closes; `read` takes the rows behind it one by one.
+                inside = inside and position - offset < _LONGEST_QUOTE_BYTES
                 if not inside:
                     break
             if position < file.size:
@@ -164,12 +174,15 @@ def read(source: TextRange, wanted: Sequence[str]) -> ParsedRange:
     """Parses the columns `wanted` of a range."""
     data = _bytes(source)
     ragged: dict[int, str] = {}
+    doubtful = source.quoting and data.count(b'"') % 2 == 1
 
     def set_aside(row: pa_csv.InvalidRow) -> str:
-        ragged[row.number - 1] = f"{row.actual_columns} values, expected {row.expected_columns}"
+        nonlocal doubtful
+        doubtful |= source.quoting and '"' in row.text
+        ragged[row.number - 1] = f"expected {row.expected_columns} values, received {row.actual_columns}"
         return "skip"
 
-    # Names are replaced by numbers: a header may repeat a name or leave one empty.
+    # Names are replaced by numbers: a header may leave one empty.
     names = [str(i) for i in range(len(source.columns))]
     places = [source.columns.index(name) for name in wanted]
     if not data.strip(b"\r\n"):
@@ -183,7 +196,7 @@ def read(source: TextRange, wanted: Sequence[str]) -> ParsedRange:
                 delimiter=source.delimiter,
                 quote_char='"' if source.quoting else False,
                 newlines_in_values=source.quoting,
-                invalid_row_handler=set_aside,
+                invalid_row_handler=set_aside if is_utf8(data) else None,
             ),
             convert_options=pa_csv.ConvertOptions(
                 check_utf8=False,
@@ -192,9 +205,29 @@ def read(source: TextRange, wanted: Sequence[str]) -> ParsedRange:
                 include_columns=[names[place] for place in places],
             ),
         )
-    except pa.ArrowInvalid as error:
-        raise ColonnadeError(f"Cannot read {source.path!r} as text with delimiter {source.delimiter!r}: {error}.") from error
+    except pa.ArrowInvalid:
+        return _read_odd(source, wanted, data)
+    if doubtful or (source.quoting and b'"' in data and table.num_rows + len(ragged) != len(row_starts(data, quoting=True))):
+        return _read_odd(source, wanted, data)
     return ParsedRange(source, table.rename_columns(list(wanted)), ragged, data)
+
+
+def _read_odd(source: TextRange, wanted: Sequence[str], data: bytes) -> ParsedRange:
+    """Parses a range row by row, where Arrow gives up or takes what follows a stray quote for one value."""
+    places = [source.columns.index(name) for name in wanted]
+    rows: list[list[bytes]] = []
+    ragged: dict[int, str] = {}
+    starts: list[int] = []
+    begins = row_starts(data, source.quoting).tolist()
+    for begin, end in zip(begins, [*begins[1:], len(data)], strict=True):
+        for line in parse_odd(data[begin:end].rstrip(b"\r\n"), len(source.columns), source.delimiter, quoting=source.quoting):
+            if isinstance(line.values, str):
+                ragged[len(starts)] = line.values
+            else:
+                rows.append([line.values[place] for place in places])
+            starts.append(begin + line.offset)
+    table = pa.table({name: pa.array([row[i] for row in rows], pa.binary()) for i, name in enumerate(wanted)})
+    return ParsedRange(source, table, ragged, data, np.array(starts, np.int64))
 
 
 def _bytes(source: TextRange) -> bytes:
@@ -228,11 +261,11 @@ def row_starts(data: bytes, quoting: bool) -> np.ndarray:
     array = np.frombuffer(data, dtype=np.uint8)
     if not len(array):
         return np.zeros(0, np.int64)
-    end = (array == _LF) | ((array == _CR) & (np.append(array[1:], 0) != _LF))
+    ends = np.flatnonzero((array == _LF) | ((array == _CR) & (np.append(array[1:], 0) != _LF)))
     if quoting:
         # A doubled quote inside quotes changes the count by two, which is as good as nothing.
-        end &= np.cumsum(array == _QUOTE) % 2 == 0
-    starts = np.append(0, np.flatnonzero(end) + 1)
+        ends = ends[np.searchsorted(np.flatnonzero(array == _QUOTE), ends) % 2 == 0]
+    starts = np.append(0, ends + 1)
     starts = starts[starts < len(array)]
     blank = (array[starts] == _LF) | (array[starts] == _CR)
     return starts[~blank]

@@ -57,7 +57,7 @@ def test_rows_in_are_rows_out_and_rejected(tiny_data_dir: Path, raw_rows: list[d
 def test_rejected_rows_have_reason_file_line_and_text(tiny_data_dir: Path) -> None:
     lines = [json.loads(line) for path in sorted(tiny_data_dir.glob("rejected-*.jsonl")) for line in path.read_text().splitlines()]
     assert [(entry["line"], entry["reason"], entry["text"]) for entry in lines] == [
-        (101, "4 values, expected 6", "u1,i1,3,880000000"),
+        (101, "expected 6 values, received 4", "u1,i1,3,880000000"),
         (102, "label 'rating' is missing", "u1,i1,,880000000,1,"),
         (103, "column 'rating': 'five' is not a finite number", "u1,i1,five,880000000,1,"),
         (104, "column 'price': 'cheap' is not a finite number", "u1,i1,5,880000000,cheap,"),

@@ -49,6 +49,13 @@ def test_a_spec_with_an_unknown_key(tmp_path: Path) -> None:
         main(["--spec", str(tmp_path / "s.yaml"), "--output", str(tmp_path / "data")])
 
 
+def test_a_spec_that_cannot_be_fetched_needs_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.yaml").write_text("name: s\nfeatures:\n- {kind: numeric, name: age}\nlabel: {column: y}\n")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--spec", str(tmp_path / "s.yaml"), "--output", str(tmp_path / "data")])
+    assert "data set 's' cannot be fetched: give its files with --input" in capsys.readouterr().err
+
+
 def test_a_finished_directory_is_left_alone_and_another_specs_refused(
     tiny_data_dir: Path, tiny_spec: FeatureSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,7 +121,7 @@ def test_joins_keep_rows_and_never_match_missing_keys(tmp_path: Path) -> None:
 def test_side_table_errors(tmp_path: Path) -> None:
     with pytest.raises(ColonnadeError, match=r"has 2 rows with k 'a' \(1 keys are repeated\)\. Keys of a side table should be unique"):
         _side(tmp_path, "k,v\na,1\nb,2\na,3\n")
-    with pytest.raises(ColonnadeError, match=r"side\.csv', line 3: 1 values, expected 2\. Mend or remove the line"):
+    with pytest.raises(ColonnadeError, match=r"side\.csv', line 3: expected 2 values, received 1\. Mend or remove the line"):
         _side(tmp_path, "k,v\na,1\nb\n")
     with pytest.raises(ColonnadeError, match="has no rows"):
         _side(tmp_path, "k,v\n")

@@ -60,6 +60,7 @@ def test_no_line_is_lost_or_invented_whatever_the_bytes(
     monkeypatch.setattr(text, "RANGE_BYTES", range_bytes)
     rows, reasons, places = _read(table, file, ["y", "x"])
     assert len(places) == len(reasons)
+    assert [text for _, text in places if "\n" in text] == []
     if not quoting:
         expected = [line.split(",") for line in "\n".join(lines).replace("\r", "\n").split("\n") if line]
         assert rows == [[y.encode(), x.encode()] for x, y in (cells for cells in expected if len(cells) == 2)]
@@ -72,8 +73,35 @@ def test_line_numbers_and_text_of_ragged_rows(range_bytes: int, tmp_path: Path, 
     monkeypatch.setattr(text, "RANGE_BYTES", range_bytes)
     rows, reasons, places = _read(TextTable(), _file(tmp_path / "a.csv", content), ["a", "b"])
     assert rows == [[b"1", b"2"], [b"6", b"x\ny"], [b"7", b"\xff"]]
-    assert reasons == ["2 values, expected 3", "4 values, expected 3", "2 values, expected 3"]
+    assert reasons == [f"expected 3 values, received {received}" for received in (2, 4, 2)]
     assert places == [(4, "4,5"), (8, "9,9,9,9"), (10, "last,1")]
+
+
+STRAY = [b'b,"open', b'c,in"side,3', b'd,"tail"s,4', b'"', b'"\xff,3,4', b"e,\xff"]
+
+
+@pytest.mark.parametrize("stray", STRAY)
+@pytest.mark.parametrize("range_bytes", [7, 1000])
+def test_a_stray_quote_or_broken_utf8_costs_its_own_line_only(
+    stray: bytes, range_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "RANGE_BYTES", range_bytes)
+    lines = [b"%d,\xe9,x" % i for i in range(9)]
+    content = b"\n".join([b"a,b,c", *lines[:4], stray, b"", *lines[4:], b""])
+    rows, reasons, places = _read(TextTable(), _file(tmp_path / "a.csv", content), ["a"])
+    kept = [row[0] for row in rows if row[0].isdigit()]
+    assert kept == [b"%d" % i for i in range(9)]
+    assert len(rows) + len(reasons) == 10
+    assert places in ([], [(6, stray.decode(errors="replace"))])
+
+
+def test_a_quote_that_never_closes_ends_its_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "RANGE_BYTES", 100)
+    monkeypatch.setattr(text, "_LONGEST_QUOTE_BYTES", 50)
+    file = _file(tmp_path / "a.csv", b'x,y\n1,"2\n' + b"3,4\n" * 500)
+    assert max(part.size for part in text.plan(TextTable(), [file])) < 200
+    rows, reasons, places = _read(TextTable(), file, ["x"])
+    assert (len(rows), len(reasons), places) == (500, 1, [(2, '1,"2')])
 
 
 def test_ranges_are_bounded_and_cover_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +125,7 @@ def test_header_variants(tmp_path: Path) -> None:
 
 def test_a_compressed_file_is_one_range(tmp_path: Path) -> None:
     packed = _file(tmp_path / "a.csv.gz", gzip.compress(b"x,y\n1,2\n3\n"))
-    assert _read(TextTable(), packed, ["y"]) == ([[b"2"]], ["1 values, expected 2"], [(3, "3")])
+    assert _read(TextTable(), packed, ["y"]) == ([[b"2"]], ["expected 2 values, received 1"], [(3, "3")])
     broken = _file(tmp_path / "b.csv.gz", gzip.compress(b"x,y\n" + bytes(range(256)) * 99)[:-20])
     with pytest.raises(ColonnadeError, match=r"Cannot decompress '.*b\.csv\.gz'"):
         _read(TextTable(), broken, ["y"])
@@ -109,5 +137,9 @@ def test_errors_name_the_file_and_the_fix(tmp_path: Path) -> None:
         text.plan(TextTable(columns=("x",)), [file])
     with pytest.raises(ColonnadeError, match=r"'a\.csv' has no header: name its `columns` in the spec"):
         text.plan(TextTable(header=False), [file])
+    with pytest.raises(ColonnadeError, match=r"several columns of the same name: 'x'\. Rename them"):
+        text.plan(TextTable(), [_file(tmp_path / "b.csv", b"x,y,x\n1,2,3\n")])
+    with pytest.raises(ColonnadeError, match=r"'.*mac\.csv' cannot be read as text: its first line is no header.* lines end with LF"):
+        text.plan(TextTable(), [_file(tmp_path / "mac.csv", b"x,y\r1,2\r")])
     with pytest.raises(ColonnadeError, match=r"Cannot read '.*gone\.csv'"):
         text.plan(TextTable(), [InputFile(str(tmp_path / "gone.csv"), 5)])

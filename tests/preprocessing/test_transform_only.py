@@ -27,7 +27,8 @@ def test_files_in_the_data_sets_layout_give_the_values_of_the_job(
         expected = written[row["raw.user"], row["raw.item"]]
         for name in (*(feature.name for feature in tiny_spec.features if feature.name != "price"), "label"):
             assert row[name] == expected[name]
-    assert [path.name for path in tmp_path.iterdir()] == ["pairs-00000-of-00001.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs-00000-of-00001.parquet", "rejected-00000-of-00001.jsonl"]
+    assert len((tmp_path / "rejected-00000-of-00001.jsonl").read_text().splitlines()) == data.statistics["rows"]["rejected"]
 
 
 def test_flat_raw_examples(tiny_data_dir: Path, tiny_spec: FeatureSpec, tmp_path: Path) -> None:

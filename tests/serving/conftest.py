@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,9 +64,8 @@ def exported(tiny_data: DataDirectory, scorer: TinyModel, rows: dict[str, Any], 
     """Version 8; what it was made of is gone."""
     run = tmp_path_factory.mktemp("run")
     shutil.copytree(tiny_data.transform_fn, run / "transform_fn")
-    for other in ("7", "notes", ".unfinished-now", ".unfinished-long-ago"):
+    for other in ("7", "notes", ".unfinished-killed"):
         (run / "export" / other).mkdir(parents=True)
-    os.utime(run / "export" / ".unfinished-long-ago", (0, 0))
     version = export_saved_model(scorer, tiny_data.spec, run / "transform_fn", run / "export", check_rows=rows)
     shutil.rmtree(run / "transform_fn")
     return version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,20 @@ def test_a_broken_export(exported: Path, flat: Path, tmp_path: Path) -> None:
     (version / "assets.extra" / "spec.json").write_text((exported / "assets.extra" / "spec.json").read_text())
     with pytest.raises(ColonnadeError, match="cannot be loaded"):
         predict_file(tmp_path / "export", flat, tmp_path / "out.csv")
+    shutil.copytree(exported, version, dirs_exist_ok=True)
+    for part in (version / "variables").iterdir():
+        part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    with pytest.raises(ColonnadeError, match="cannot be loaded: [^\n]*$"):
+        predict_file(tmp_path / "export", flat, tmp_path / "out.csv")
+
+
+def test_an_output_that_is_a_folder_or_the_input_is_refused(exported: Path, flat: Path, tmp_path: Path) -> None:
+    with pytest.raises(ColonnadeError, match="is a folder. Give the path of a file"):
+        predict_file(exported, flat, tmp_path)
+    (tmp_path / "link.csv").symlink_to(flat)
+    with pytest.raises(ColonnadeError, match="is the input itself"):
+        predict_file(exported, flat, tmp_path / "link.csv")
+    assert flat.read_text() == FLAT
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def run_dir(exported: Path, tiny_data: DataDirectory, scorer: Any, tmp_path: Pat
 def test_verify_takes_the_data_sets_own_files(run_dir: Path, tiny_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert serving.verify.main(["--run_dir", str(run_dir), "--input", str(tiny_files / "ratings.csv")]) == 0
     said = capsys.readouterr().out
-    assert "PASSED: 400 rows, tolerance 1e-05" in said
+    assert "PASSED: 400 rows, 4 rejected, tolerance 1e-05" in said
     assert re.search(r"\nhistory +sequence +0\n", said)
 
 
@@ -97,9 +97,9 @@ def test_verify_takes_flat_files_and_fails_above_the_tolerance(run_dir: Path, tm
     assert serving.verify.main(flags) == 0
     said = capsys.readouterr().out
     assert "1 row could not be read and left out; the first, line 3: column 'age': expected float32" in said
-    assert "PASSED: 2 rows" in said
+    assert "PASSED: 2 rows, 1 rejected" in said
     assert serving.verify.main([*flags, "--tolerance", "-1"]) == 1
-    assert "FAILED: 2 rows, tolerance -1" in capsys.readouterr().out
+    assert "FAILED: 2 rows, 1 rejected, tolerance -1" in capsys.readouterr().out
 
 
 def test_verify_tells_mistakes_before_it_loads_anything(run_dir: Path, tmp_path: Path) -> None:
