@@ -47,12 +47,7 @@ class RunDirectory:
             raise ColonnadeError(f"{str(path)!r} is a file. Choose another --run_dir.")
         if (path / "config.json").is_file():
             run = cls.open(path)
-            differences = run.config.differences(config)
-            if differences:
-                raise ColonnadeError(
-                    f"{str(path)!r} holds a run with other settings ({'; '.join(differences)}). Use the same flags to resume it, "
-                    "choose another --run_dir, or delete it."
-                )
+            run.check_equal(config)
             return run
         if path.exists() and any(path.iterdir()):
             raise ColonnadeError(f"{str(path)!r} is not empty and holds no run. Choose another --run_dir.")
@@ -89,6 +84,15 @@ class RunDirectory:
             raise ColonnadeError(
                 f"{str(path)!r} is no run directory, or a damaged one ({reason}). Choose another --run_dir, or delete it and train again."
             ) from error
+
+    def check_equal(self, config: RunConfig) -> None:
+        """Raises a ColonnadeError naming the settings in which `config` differs from the run's."""
+        differences = self.config.differences(config)
+        if differences:
+            raise ColonnadeError(
+                f"{str(self.path)!r} holds a run with other settings ({'; '.join(differences)}). Use the same flags to resume it, "
+                "choose another --run_dir, or delete it."
+            )
 
     @property
     def last(self) -> Path:

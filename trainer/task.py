@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{info.name}"
     started = time.perf_counter()
     config = _config(flags, spec, data_dir, settings)
+    if (run_dir / "_SUCCESS").is_file() and not flags.summary:
+        return _show_finished(config, run_dir)
     _preprocess(flags, spec, data_dir)
     return _run(config, run_dir, flags.summary, started)
 
@@ -141,20 +143,28 @@ def _config(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path, settin
     )
 
 
+def _show_finished(config: RunConfig, run_dir: Path) -> int:
+    """Prints the result of a finished run with equal settings; its data may be gone, but must be no other."""
+    from trainer.finish import print_result
+    from trainer.run import RunDirectory
+
+    run = RunDirectory.open(run_dir)
+    kept = (Path(config.data_dir) / "_SUCCESS").is_file()
+    digest = DataDirectory.open(config.data_dir).digest if kept else run.config.data_digest
+    run.check_equal(config.model_copy(update={"data_digest": digest}))
+    print(f"{run_dir} is finished already, with equal settings. Its result:")
+    print_result(run)
+    return 0
+
+
 def _run(config: RunConfig, run_dir: Path, summary: bool, started: float) -> int:
     from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
     from trainer.finish import finish_run, print_result
-    from trainer.run import RunDirectory
 
     if summary:
         from trainer.summary import summarise
 
         print(summarise(config))
-        return 0
-    if (run_dir / "_SUCCESS").is_file():
-        run = RunDirectory.create(run_dir, config, DataDirectory.open(config.data_dir))
-        print(f"{run_dir} is finished already, with equal settings. Its result:")
-        print_result(run)
         return 0
     data, training = DataDirectory.open(config.data_dir), config.training
     empty = [split for split in ("train", "valid", "test") if not data.num_rows(split)]
