@@ -39,12 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     info = find_model(flags.model)
     spec = _spec(flags, info.task)
     recipe = flags.recipe or default_recipe(spec.name, info.name)
-    settings = _settings(flags, load_recipe(recipe, info.name))
+    tuned = load_recipe(recipe, info.name)
+    settings = _settings(flags, tuned)
     _training(settings)
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
     run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{info.name}"
     started = time.perf_counter()
     config = _config(flags, spec, data_dir, settings)
+    if tuned:
+        print(f"Recipe {recipe}: {', '.join(f'{name}={value}' for name, value in tuned.items())} (flags win; --recipe none leaves it out).")
     if (run_dir / "_SUCCESS").is_file() and not flags.summary:
         return _show_finished(config, run_dir)
     _preprocess(flags, spec, data_dir)

@@ -43,8 +43,3 @@ class Inputs:
     def field_names(self) -> tuple[str, ...]:
         """The feature of each field of `fields`, in order."""
         return field_names(self.spec)
-
-    @property
-    def num_fields(self) -> int:
-        """How many fields there are."""
-        return len(self.spec.features)
