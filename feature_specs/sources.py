@@ -2,29 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from feature_specs.features import Frozen
+from feature_specs.base import Frozen
 
 
 class TextTable(Frozen):
-    """A delimited text file, UTF-8, one row a line.
+    """A delimited text file, one row a line; also gzipped, in bzip2 or xz, or a member of a zip archive.
 
     Attributes:
         files: Base name or glob of the files; `--input` values are matched against it. All inputs where not given.
-        delimiter: One character.
+        delimiter: One or more characters, such as "," or "::".
         header: Whether the first line of each file names the columns.
         columns: Names of the columns, in order; needed without a header, and replaces the names of a header.
-        quoting: Whether double quotes protect delimiters and line ends.
+        quoting: Whether double quotes protect delimiters and line ends; only with a delimiter of one character.
+        encoding: Of the text; columns of strings are UTF-8 afterwards.
     """
 
+    format: Literal["text"] = "text"
     files: str | None = None
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: str = Field(default=",", min_length=1)
     header: bool = True
     columns: tuple[str, ...] | None = None
     quoting: bool = True
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+
+
+class JsonLinesTable(Frozen):
+    """One JSON object a line; lists are JSON lists, null and absent keys are missing. Compressed like text.
+
+    Attributes:
+        files: Base name or glob of the files.
+    """
+
+    format: Literal["json_lines"] = "json_lines"
+    files: str | None = None
+
+
+class ParquetTable(Frozen):
+    """Parquet files; list columns are lists.
+
+    Attributes:
+        files: Base name or glob of the files.
+    """
+
+    format: Literal["parquet"] = "parquet"
+    files: str | None = None
+
+
+class TFRecordTable(Frozen):
+    """TFRecord files of tf.Example, plain or gzipped; keys are the columns.
+
+    Attributes:
+        files: Base name or glob of the files.
+    """
+
+    format: Literal["tfrecord"] = "tfrecord"
+    files: str | None = None
+
+
+def _format_of(value: Any) -> str:  # noqa: ANN401 (what the user wrote, or a table)
+    return str(value.get("format", "text") if isinstance(value, dict) else getattr(value, "format", "text"))
+
+
+Table = Annotated[
+    Annotated[TextTable, Tag("text")]
+    | Annotated[JsonLinesTable, Tag("json_lines")]
+    | Annotated[ParquetTable, Tag("parquet")]
+    | Annotated[TFRecordTable, Tag("tfrecord")],
+    Discriminator(_format_of),
+]
 
 
 class Join(Frozen):
@@ -35,7 +84,7 @@ class Join(Frozen):
         key: Column that both sides have; unique in the side table.
     """
 
-    table: TextTable
+    table: Table
     key: str
 
 
@@ -63,12 +112,14 @@ class Source(Frozen):
         rows: The table that gives one example a row.
         joins: Side tables, applied in order.
         fetch: How to get the files where `--input` is not given.
+        instructions: How a person gets the files, where they cannot be fetched.
         homepage: Where the data set is described.
         licence: Under which terms.
     """
 
-    rows: TextTable = TextTable()
+    rows: Table = TextTable()
     joins: tuple[Join, ...] = ()
     fetch: PypiWheel | None = None
+    instructions: str = ""
     homepage: str = ""
     licence: str = ""

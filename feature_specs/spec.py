@@ -8,28 +8,62 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import ValidationError, model_validator
 
 from feature_specs import validation
+from feature_specs.base import Column
 from feature_specs.errors import ColonnadeError
 from feature_specs.explain import explain
-from feature_specs.features import AnyFeature, Encoding, Frozen, NumericFeature, RawType, SequenceFeature, TokenFeature
+from feature_specs.features import (
+    AnyEncoding,
+    AnyFeature,
+    CrossedFeature,
+    Frozen,
+    MultiValuedFeature,
+    NumericFeature,
+    NumericSequenceFeature,
+    RawType,
+    SequenceFeature,
+    TableFeature,
+    TokenFeature,
+)
 from feature_specs.sources import Source
+from feature_specs.splits import Negatives, RandomSplit, Split
 
 
 class Label(Frozen):
     """What a ranking model learns.
 
     Attributes:
-        column: The raw column.
+        column: The raw column; none where the label is implicit.
         threshold: A row is positive where the value is at least this. Without it the value must be 0 or 1 (binary) or any number
             (regression).
+        positive: Raw values that make a row positive, such as [">50K"]; then the column is read as text.
+        negative: Raw values that make a row negative; all others are set aside. Where not given, whatever is not positive is negative.
+        implicit: Every row is a 1, such as a log of clicks; sampled negatives bring the 0s.
         task: What the model is trained for.
     """
 
-    column: str
+    column: str | None = None
     threshold: float | None = None
+    positive: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    implicit: bool = False
     task: Literal["binary", "regression"] = "binary"
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Label:
+        if self.implicit == (self.column is not None):
+            raise ValueError("the label should have a `column`, or be `implicit: true`; one of them.")
+        if self.threshold is not None and self.positive:
+            raise ValueError("the label should have a `threshold` or `positive` values, not both.")
+        if self.negative and not self.positive:
+            raise ValueError("the label has `negative` values and no `positive` ones. Give these too.")
+        if set(self.positive) & set(self.negative):
+            raise ValueError(f"the label's values {sorted(set(self.positive) & set(self.negative))} are positive and negative.")
+        if self.task == "regression" and (self.threshold is not None or self.positive or self.implicit):
+            raise ValueError("the label of a regression is a number as it is. Leave out threshold, positive and implicit.")
+        return self
 
 
 class Keys(Frozen):
@@ -46,31 +80,6 @@ class Keys(Frozen):
     item: str | None = None
     time: str | None = None
     group: str | None = None
-
-
-class RandomSplit(Frozen):
-    """Every row falls into a split by a hash of its own values, so that adding rows moves none.
-
-    Attributes:
-        fractions: Expected shares of train, valid and test; they add up to 1.
-        by: Raw columns that are hashed; all columns of the row where not given. Rows equal in these share a split.
-        seed: Another seed, another split.
-    """
-
-    type: Literal["random"] = "random"
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    by: tuple[str, ...] = ()
-    seed: int = 0
-
-    @field_validator("fractions")
-    @classmethod
-    def _adds_up(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
-            raise ValueError(
-                "split fractions should be three shares of train, valid and test that add up to 1, train above 0. Received: "
-                f"{fractions}."
-            )
-        return fractions
 
 
 class FeatureSpec(Frozen):
@@ -91,18 +100,43 @@ class FeatureSpec(Frozen):
     features: tuple[AnyFeature, ...]
     label: Label
     keys: Keys = Keys()
-    split: RandomSplit = RandomSplit()
+    split: Split = RandomSplit()
+    negatives: Negatives | None = None
     source: Source = Source()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> FeatureSpec:
         validation.check(self)
+        lists = {f.name for f in self.features if isinstance(f, MultiValuedFeature)}
+        for feature in self.features:
+            if isinstance(feature, CrossedFeature):
+                feature._crosses_lists = bool(lists & set(feature.inputs))
         return self
 
     @property
+    def raw_inputs(self) -> tuple[Column, ...]:
+        """What the transform graph takes: the columns of raw examples, in order of the features."""
+        return tuple(column for feature in self.features for column in feature.raw_inputs)
+
+    @property
+    def outputs(self) -> tuple[Column, ...]:
+        """What the transform graph gives: the columns of transformed examples, in order of the features."""
+        return tuple(column for feature in self.features for column in feature.outputs)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the vectors that the input layer gives, in order of the features."""
+        return tuple(name for feature in self.features for name in feature.fields)
+
+    @property
     def token_features(self) -> tuple[TokenFeature, ...]:
-        """The features whose values index an embedding table, in order."""
+        """The features of tokens: categorical, multi-valued, sequence; those that are only crossed too."""
         return tuple(f for f in self.features if isinstance(f, TokenFeature))
+
+    @property
+    def table_features(self) -> tuple[TableFeature, ...]:
+        """The features whose ids index a table in the model."""
+        return tuple(f for f in self.features if isinstance(f, TableFeature) and not f.only_crossed)
 
     @property
     def numeric_features(self) -> tuple[NumericFeature, ...]:
@@ -110,34 +144,48 @@ class FeatureSpec(Frozen):
         return tuple(f for f in self.features if isinstance(f, NumericFeature))
 
     @property
-    def histories(self) -> tuple[SequenceFeature, ...]:
+    def histories(self) -> tuple[SequenceFeature | NumericSequenceFeature, ...]:
         """The sequences that the preprocessing job builds from a user's earlier rows."""
-        return tuple(f for f in self.features if isinstance(f, SequenceFeature) and f.history_of)
+        return tuple(f for f in self.features if isinstance(f, SequenceFeature | NumericSequenceFeature) and f.is_history)
 
     @property
-    def read_features(self) -> tuple[NumericFeature | TokenFeature, ...]:
-        """The features that are read from a raw column: all but the histories."""
-        return tuple(f for f in self.features if f not in self.histories)
+    def read_features(self) -> tuple[AnyFeature, ...]:
+        """The features that are read from a raw column: all but histories and crosses."""
+        return tuple(f for f in self.features if f.raw_inputs and f not in self.histories)
 
     @property
-    def tables(self) -> dict[str, Encoding]:
-        """Encoding of every embedding table, in the order of first use."""
-        found = {f.table_name: f.encoding for f in self.token_features if f.encoding is not None}
-        return {name: found[name] for name in dict.fromkeys(f.table_name for f in self.token_features)}
+    def tables(self) -> dict[str, AnyEncoding]:
+        """Encoding of every table, in the order of first use."""
+        members = [f for f in self.features if isinstance(f, TableFeature)]
+        found = {f.table_name: f.table_encoding for f in members if f.table_encoding is not None}
+        return {name: found[name] for name in dict.fromkeys(f.table_name for f in members) if name in found}
+
+    @property
+    def table_options(self) -> dict[str, TableFeature]:
+        """The feature that speaks for each table: the one with the encoding; of several, the first."""
+        owners: dict[str, TableFeature] = {}
+        for feature in self.features:
+            if isinstance(feature, TableFeature) and feature.table_encoding is not None:
+                owners.setdefault(feature.table_name, feature)
+        return owners
 
     @property
     def table_widths(self) -> dict[str, int]:
         """Width of the tables that declare one."""
-        return {f.table_name: f.embedding_dim for f in self.token_features if f.embedding_dim is not None}
+        return {f.table_name: f.embedding_dim for f in self.table_features if f.embedding_dim is not None}
 
     @property
     def column_types(self) -> dict[str, RawType]:
-        """Type of every raw column that is read: of a feature, of the label (float32) or of a key (string; the time is int64)."""
-        types: dict[str, RawType] = {f.raw_column: f.dtype for f in self.read_features}
-        types.setdefault(self.label.column, "float32")
+        """Type of every raw column that is read: of a feature, of its weights, of the label or of a key (string; the time is int64)."""
+        types: dict[str, RawType] = {f.raw_column: f.raw_type for f in self.read_features}
+        types.update({f.weights: "float32" for f in self.features if isinstance(f, MultiValuedFeature) and f.weights})
+        if self.label.column is not None:
+            types.setdefault(self.label.column, "string" if self.label.positive else "float32")
         if self.keys.time is not None:
             types.setdefault(self.keys.time, "int64")
-        for column in (self.keys.user, self.keys.item, self.keys.group, *self.split.by):
+        by = self.split.by if isinstance(self.split, RandomSplit) else ()
+        resampled = self.negatives.resample if self.negatives else ()
+        for column in (self.keys.user, self.keys.item, self.keys.group, *by, *resampled):
             if column is not None:
                 types.setdefault(column, "string")
         return types

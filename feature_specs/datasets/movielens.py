@@ -16,7 +16,8 @@ from feature_specs.features import (
     Weekday,
 )
 from feature_specs.sources import Join, PypiWheel, Source, TextTable
-from feature_specs.spec import FeatureSpec, Keys, Label, RandomSplit
+from feature_specs.spec import FeatureSpec, Keys, Label
+from feature_specs.splits import RandomSplit
 
 _FOLDER = "recbole/dataset_example/ml-100k"
 
