@@ -1,7 +1,8 @@
-"""The second Beam stage: TF-Transform traces the spec's transform graph and computes its constants on the training split."""
+"""The second stage: TF-Transform traces the spec's transform graph and computes its constants on the training split."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import tensorflow_transform.beam as tft_beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
@@ -21,16 +23,19 @@ from preprocessing.statistics import table_rows
 from preprocessing.transform import make_preprocessing_fn, vocabulary_file
 
 
-def analyze(pipeline: beam.Pipeline, spec: FeatureSpec, shards: Sequence[str], folder: str) -> None:
-    """Adds the stage to `pipeline`; it writes `folder/transform_fn`. Run the pipeline inside a `tft_beam.Context`."""
-    batches = (
-        pipeline
-        | beam.Create(list(shards))
-        | beam.Reshuffle()
-        | "TrainingRows" >> beam.FlatMap(_training_rows, spec).with_output_types(pa.RecordBatch)
-    )
-    transform_fn = (batches, _adapter_config(spec)) | tft_beam.AnalyzeDataset(make_preprocessing_fn(spec))
-    _ = transform_fn | tft_beam.WriteTransformFn(folder)
+def analyze(spec: FeatureSpec, shards: Sequence[str], folder: Path, temporary: Path) -> None:
+    """Runs the stage in this process; it writes `folder/transform_fn`."""
+    with tft_beam.Context(temp_dir=str(temporary)):
+        # DirectRunner would first try to download another runner.
+        pipeline = beam.Pipeline(runner=FnApiRunner())
+        batches = (
+            pipeline | beam.Create(list(shards)) | "TrainingRows" >> beam.FlatMap(_training_rows, spec).with_output_types(pa.RecordBatch)
+        )
+        transform_fn = (batches, _adapter_config(spec)) | tft_beam.AnalyzeDataset(make_preprocessing_fn(spec))
+        _ = transform_fn | tft_beam.WriteTransformFn(str(folder))
+        pipeline.run().wait_until_finish()
+    # The spec says what is in it.
+    shutil.rmtree(folder / "transformed_metadata")
 
 
 def _adapter_config(spec: FeatureSpec) -> tfxio.TensorAdapterConfig:

@@ -1,4 +1,4 @@
-"""The first Beam stage: text to raw examples, with joins, labels, rejections, splits and histories.
+"""The first stage: text to raw examples, with joins, labels, rejections, splits and histories.
 
 Every range of a file becomes one shard of raw examples. Where the spec has histories, rows are first dealt out by user, through files, so
 that a shard holds all rows of its users.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
@@ -20,12 +20,13 @@ from apache_beam.io.filesystems import FileSystems
 from feature_specs import FeatureSpec
 from preprocessing import progress
 from preprocessing.examples import SPLITS, from_columns
+from preprocessing.execution import Execution
 from preprocessing.histories import add_histories
 from preprocessing.sources import text
 from preprocessing.sources.joins import SideTable, join_all
 from preprocessing.sources.text import ParsedRange, TextRange, read
 from preprocessing.splits import assign, hash_rows
-from preprocessing.staging import collect, opened, write_batches, write_table
+from preprocessing.staging import opened, write_batches, write_table
 
 _PARTITION_SEED = 1
 
@@ -53,17 +54,14 @@ class IngestPlan:
         return f"{self.staging}/raw/{index:05d}.arrow"
 
 
-def ingest(pipeline: beam.Pipeline, plan: IngestPlan, ranges: list[TextRange]) -> None:
-    """Adds the stage to `pipeline`; it writes `staging/ranges.json` and `staging/shards.json`."""
-    read_ranges = (
-        pipeline | beam.Create(ranges) | beam.Reshuffle() | beam.ParDo(_ReadRange(plan)).with_outputs("pieces", "shards", main="ranges")
-    )
-    if plan.spec.histories:
-        shards = read_ranges.pieces | "ByUser" >> beam.GroupByKey() | "AddHistories" >> beam.Map(_add_histories, plan)
-    else:
-        shards = read_ranges.shards
-    collect(read_ranges.ranges, f"{plan.staging}/ranges.json", "Ranges")
-    collect(shards, f"{plan.staging}/shards.json", "Shards")
+def ingest(execution: Execution, plan: IngestPlan, ranges: list[TextRange]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs the stage; returns what became of each range, and the raw shards, both in order."""
+    read_ranges = execution.map("read", partial(_read_range, plan), ranges)
+    if not plan.spec.histories:
+        return read_ranges, [record["shard"] for record in read_ranges]
+    dealt = [record["dealt"] for record in read_ranges if record["dealt"]]
+    shards = execution.map("histories", partial(_add_histories, plan, dealt), range(plan.num_shards))
+    return read_ranges, [record for record in shards if sum(record["splits"])]
 
 
 def partition_count(ranges: Sequence[TextRange]) -> int:
@@ -71,63 +69,60 @@ def partition_count(ranges: Sequence[TextRange]) -> int:
     return max(len(ranges), math.ceil(4 * sum(source.size for source in ranges) / text.RANGE_BYTES))
 
 
-class _ReadRange(beam.DoFn):
-    """Yields what was read; to "shards" a finished shard, or to "pieces" where the rows of each partition of users lie."""
-
-    def __init__(self, plan: IngestPlan) -> None:
-        self._plan = plan
-
-    def process(self, source: TextRange) -> Iterator[Any]:
-        plan = self._plan
-        parsed = read(source, plan.wanted)
-        columns = {name: parsed.table[name].combine_chunks() for name in plan.wanted}
-        # The columns of the rows themselves, before the side tables add theirs.
-        hashed = [columns[name] for name in plan.spec.split.by or plan.wanted if name in columns]
-        columns = join_all(columns, plan.sides)
-        hashed = hashed if not plan.spec.split.by else [columns[name] for name in plan.spec.split.by]
-        examples, reasons = from_columns(plan.spec, columns)
-        examples = examples.append_column("_split", pa.array(assign(hashed, plan.spec.split)))
-        rejected = _write_rejected(plan, parsed, reasons)
-        kept = np.ones(len(examples), bool)
-        kept[list(reasons)] = False
-        examples = examples.filter(pa.array(kept)).combine_chunks()
-        rows_in = parsed.table.num_rows + len(parsed.ragged)
-        progress.advance(rows_in)
-        yield {"range": source.index, "rows": rows_in, "rejected": rejected}
-        if plan.spec.histories:
-            yield from self._deal_out(source, examples)
-        else:
-            yield beam.pvalue.TaggedOutput("shards", _write_shard(plan, source.index, examples))
-
-    def _deal_out(self, source: TextRange, examples: pa.Table) -> Iterator[beam.pvalue.TaggedOutput]:
-        """Writes one file with one batch a partition."""
-        path = f"{self._plan.staging}/shuffle/{source.index:05d}.arrow"
-        partition = hash_rows([examples["_user"].combine_chunks()], _PARTITION_SEED) % np.uint64(self._plan.num_shards)
-        # Stable: within a partition the rows stay in file order.
-        order = np.argsort(partition, kind="stable")
-        bounds = np.searchsorted(partition[order], np.arange(self._plan.num_shards + 1))
-        sorted_rows = examples.take(pa.array(order)).combine_chunks()
-        # Slices share the buffers of the whole; combining them below copies each piece alone.
-        pieces = [sorted_rows.slice(begin, end - begin) for begin, end in zip(bounds, bounds[1:], strict=False)]
-        filled = [number for number, piece in enumerate(pieces) if len(piece)]
-        write_batches(path, examples.schema, (batch for number in filled for batch in pieces[number].combine_chunks().to_batches()))
-        for place, number in enumerate(filled):
-            yield beam.pvalue.TaggedOutput("pieces", (number, (source.index, path, place)))
+def _read_range(plan: IngestPlan, source: TextRange) -> dict[str, Any]:
+    """Reads a range into one shard or, where rows are grouped by user, into one file with a batch a partition of the users."""
+    parsed = read(source, plan.wanted)
+    columns = {name: parsed.table[name].combine_chunks() for name in plan.wanted}
+    # The columns of the rows themselves, before the side tables add theirs.
+    hashed = [columns[name] for name in plan.spec.split.by or plan.wanted if name in columns]
+    columns = join_all(columns, plan.sides)
+    hashed = hashed if not plan.spec.split.by else [columns[name] for name in plan.spec.split.by]
+    examples, reasons = from_columns(plan.spec, columns)
+    examples = examples.append_column("_split", pa.array(assign(hashed, plan.spec.split)))
+    rejected = _write_rejected(plan, parsed, reasons)
+    kept = np.ones(len(examples), bool)
+    kept[list(reasons)] = False
+    examples = examples.filter(pa.array(kept)).combine_chunks()
+    rows_in = parsed.table.num_rows + len(parsed.ragged)
+    progress.advance(rows_in)
+    record = {"range": source.index, "rows": rows_in, "rejected": rejected}
+    if plan.spec.histories:
+        return {**record, "dealt": _deal_out(plan, source, examples)}
+    return {**record, "shard": write_shard(plan, source.index, examples)}
 
 
-def _add_histories(dealt: tuple[int, Iterable[tuple[int, str, int]]], plan: IngestPlan) -> dict[str, Any]:
+def _deal_out(plan: IngestPlan, source: TextRange, examples: pa.Table) -> str | None:
+    """Writes the rows as one file with one batch a partition, some of them empty, and returns its path; None where there is no row."""
+    if not len(examples):
+        return None
+    path = f"{plan.staging}/shuffle/{source.index:05d}.arrow"
+    partition = hash_rows([examples["_user"].combine_chunks()], _PARTITION_SEED) % np.uint64(plan.num_shards)
+    # Stable: within a partition the rows stay in file order.
+    order = np.argsort(partition, kind="stable")
+    bounds = np.searchsorted(partition[order], np.arange(plan.num_shards + 1))
+    sorted_rows = examples.take(pa.array(order)).combine_chunks()
+    pieces = (sorted_rows.slice(begin, end - begin) for begin, end in zip(bounds, bounds[1:], strict=False))
+    # Slices share the buffers of the whole; combining them copies each piece alone.
+    write_batches(path, examples.schema, (piece.combine_chunks().to_batches()[0] if len(piece) else _nothing(piece) for piece in pieces))
+    return path
+
+
+def _nothing(like: pa.Table) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in like.schema], schema=like.schema)
+
+
+def _add_histories(plan: IngestPlan, dealt: Sequence[str], partition: int) -> dict[str, Any]:
     """Puts the rows of a partition together, in file order, and writes the shard."""
-    partition, pieces = dealt
     batches = []
-    # Ranges are numbered in file order.
-    for _, path, place in sorted(pieces):
+    for path in dealt:
         with opened(path) as reader:
-            batches.append(reader.get_batch(place))
+            batches.append(reader.get_batch(partition))
     table = pa.Table.from_batches(batches).combine_chunks()
-    return _write_shard(plan, partition, add_histories(plan.spec, table))
+    return write_shard(plan, partition, add_histories(plan.spec, table))
 
 
-def _write_shard(plan: IngestPlan, index: int, examples: pa.Table) -> dict[str, Any]:
+def write_shard(plan: IngestPlan, index: int, examples: pa.Table) -> dict[str, Any]:
+    """Writes a shard of raw examples as it is going to be analyzed and transformed."""
     # The order of the spec, histories included, then label, keys and split.
     features = [feature.name for feature in plan.spec.features]
     path = plan.raw_shard(index)

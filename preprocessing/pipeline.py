@@ -1,8 +1,10 @@
-"""The preprocessing job: raw files to a data directory, in three Beam pipelines.
+"""The preprocessing job: raw files to a data directory, in three stages.
 
 1. ingest: text to raw examples, one Arrow file a shard, in a staging folder;
 2. analysis: TF-Transform computes vocabularies and moments on the training rows and saves the transform graph;
 3. transform: raw examples through that graph to Parquet, with statistics.
+
+They run in this process, in worker processes, or on a Beam runner of the user's choice: see `execution`.
 
 Two functions are for use from outside:
 
@@ -17,36 +19,32 @@ that hold, for every row, `raw.<feature>` beside `<feature>`, and `label` where 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import tensorflow_transform.beam as tft_beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from feature_specs import ColonnadeError, FeatureSpec
-from preprocessing.analysis import all_table_rows, analyze, first_oov_ids, vocabulary_sizes
 from preprocessing.artifacts import DataDirectory, content_digest
 from preprocessing.building import claimed, publish
 from preprocessing.examples import SPLITS, from_table
+from preprocessing.execution import Execution, InProcess, choose
 from preprocessing.ingest import IngestPlan, ingest, partition_count
 from preprocessing.progress import stage
-from preprocessing.sample import write_sample
-from preprocessing.shards import TransformPlan, transform, transform_in_pairs
 from preprocessing.sources.files import find_files
 from preprocessing.sources.joins import common_columns, store, wanted_columns
 from preprocessing.sources.text import plan as plan_ranges
-from preprocessing.staging import read_json, write_table
+from preprocessing.staging import write_table
 from preprocessing.statistics import merge, readable
 
-_IN_PROCESS = (None, "DirectRunner", "FnApiRunner")
+# What needs TensorFlow is imported where it is needed: while worker processes read, this one loads it.
+if TYPE_CHECKING:
+    from preprocessing.shards import TransformPlan
 
 
 def build(
@@ -58,7 +56,8 @@ def build(
         spec: The data set.
         output: The data directory.
         inputs: Files, folders and globs; the data set is fetched where not given.
-        beam_args: Flags for Beam, such as "--runner=...".
+        beam_args: Flags for Beam, such as "--runner=..."; without a runner, the size of the input decides between this process and
+            worker processes on all cores.
         show_progress: Whether to report stages and rows on stderr.
 
     Raises:
@@ -68,11 +67,11 @@ def build(
     with claimed(output, spec) as staging:
         if staging is None:
             return DataDirectory.open(output, spec)
-        job = _Job(spec, staging, beam_args, show_progress)
-        files = job.ingest(inputs)
-        job.analyze()
-        job.transform()
-        finished = job.finish()
+        with closing(_Job(spec, staging, beam_args, show_progress)) as job:
+            files = job.ingest(inputs)
+            job.analyze()
+            job.transform()
+            finished = job.finish()
         shards = {path.name: path.stat().st_size for path in sorted(finished.glob("*-of-*.parquet"))}
         success = {
             "fingerprint": spec.fingerprint,
@@ -102,39 +101,33 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".staging-") as folder:
-        job = _Job(spec, Path(folder), (), show_progress=False)
-        if isinstance(inputs, pa.Table):
-            job.take(from_table(spec, inputs))
-        else:
-            job.ingest(inputs)
-        plan = job.transform_plan(str(transform_fn), {})
-        job.run("transform", lambda pipeline: transform_in_pairs(pipeline, plan, job.shards))
-        names = sorted(record["file"] for record in read_json(f"{folder}/written.json"))
+        from preprocessing.shards import transform_in_pairs
+
+        with closing(_Job(spec, Path(folder), ("--direct_num_workers=1",), show_progress=False)) as job:
+            if isinstance(inputs, pa.Table):
+                job.take(from_table(spec, inputs))
+            else:
+                job.ingest(inputs)
+            names = transform_in_pairs(job.execution, job.transform_plan(str(transform_fn), {}), job.shards)
         job.move_rejected(output_dir)
         for name in names:
             shutil.move(job.finished / name, output_dir / name)
     return [output_dir / name for name in names]
 
 
-def _users_mistake(error: Exception) -> str | None:
-    """Returns the message of a ColonnadeError raised in a worker; Beam adds where it was, or hands on the text of the traceback alone."""
-    said = re.search(
-        r"ColonnadeError: (.*)$", f"ColonnadeError: {error}" if isinstance(error, ColonnadeError) else str(error), re.MULTILINE
-    )
-    return said and said[1].split(" [while running")[0]
-
-
 class _Job:
-    """One run of the three pipelines in a local staging folder."""
+    """One run of the three stages in a local staging folder."""
 
     def __init__(self, spec: FeatureSpec, staging: Path, beam_args: Sequence[str], show_progress: bool) -> None:
         self._spec = spec
         self._staging = staging
         self._options = list(beam_args)
         self._show = show_progress
+        self.execution: Execution = InProcess(show_progress)
         self.finished = staging / "finished"
         self.shards: list[dict[str, Any]] = []
         self.rows = {"in": 0, "out": 0, "rejected": 0}
+        self.written: list[dict[str, Any]] = []
         for name in ("finished", "raw", "rejected", "shuffle", "sides", "temporary"):
             (staging / name).mkdir()
 
@@ -144,29 +137,15 @@ class _Job:
         totals = np.sum([shard["splits"] for shard in self.shards], axis=0, initial=0)
         return dict(zip(SPLITS, np.broadcast_to(totals, 3).tolist(), strict=True))
 
-    def run(self, name: str, construct: Callable[[beam.Pipeline], None], total: int | None = None) -> None:
-        """Runs one pipeline; a ColonnadeError inside a worker comes out as one."""
-        options = PipelineOptions(self._options)
-        in_process = options.view_as(StandardOptions).runner in _IN_PROCESS
-        try:
-            with stage(name, total, self._show), tft_beam.Context(temp_dir=str(self._staging / "temporary")):
-                try:
-                    # DirectRunner would first try to download another runner.
-                    pipeline = beam.Pipeline(runner=FnApiRunner() if in_process else None, options=options)
-                except ValueError as error:
-                    raise ColonnadeError(f"Beam refuses its options: {' '.join(str(error).split())}") from error
-                construct(pipeline)
-                pipeline.run().wait_until_finish()
-        except Exception as error:
-            mistake = _users_mistake(error)
-            if mistake is None:
-                raise
-            raise ColonnadeError(mistake) from error
+    def close(self) -> None:
+        """Ends what was started."""
+        self.execution.close()
 
     def ingest(self, inputs: Sequence[str] | None) -> list[str]:
-        """Runs the first pipeline and returns the files it read."""
+        """Runs the first stage and returns the files it read."""
         spec, staging = self._spec, str(self._staging)
         found = find_files(spec, inputs)
+        self.execution = choose(sum(file.size for file in found.rows), self._options, self._staging, self._show)
         tables = [spec.source.rows, *(join.table for join in spec.source.joins)]
         planned = [plan_ranges(table, files) for table, files in zip(tables, [found.rows, *found.joins], strict=True)]
         wanted = wanted_columns(spec, [common_columns(ranges) for ranges in planned])
@@ -176,9 +155,7 @@ class _Job:
         )
         num_shards = partition_count(planned[0]) if spec.histories else len(planned[0])
         plan = IngestPlan(spec, tuple(wanted[0]), sides, num_shards, staging)
-        self.run("read", lambda pipeline: ingest(pipeline, plan, planned[0]))
-        self.shards = sorted(read_json(f"{staging}/shards.json"), key=lambda shard: shard["index"])
-        ranges = read_json(f"{staging}/ranges.json")
+        ranges, self.shards = ingest(self.execution, plan, planned[0])
         self.rows["in"] = sum(record["rows"] for record in ranges)
         self.rows["rejected"] = sum(record["rejected"] for record in ranges)
         self.rows["out"] = sum(self.splits.values())
@@ -200,29 +177,36 @@ class _Job:
         return f"{first['reason']} ({first['file']}, line {first['line']})"
 
     def analyze(self) -> None:
-        """Runs the second pipeline."""
+        """Runs the second stage."""
         if self.splits["train"] == 0:
             raise ColonnadeError(f"None of the {self.rows['out']} rows is in the training split. Give more rows, or another split.seed.")
+        from preprocessing.analysis import analyze
+
         paths = [shard["path"] for shard in self.shards]
-        self.run("analyze", lambda pipeline: analyze(pipeline, self._spec, paths, str(self.finished)), self.splits["train"])
-        # The spec says what is in it.
-        shutil.rmtree(self.finished / "transformed_metadata")
+        with stage("analyze", self.splits["train"], self._show):
+            analyze(self._spec, paths, self.finished, self._staging / "temporary")
 
     def transform_plan(self, transform_fn: str, first_oov: dict[str, int]) -> TransformPlan:
-        """Returns what the workers of the third pipeline have to know."""
-        return TransformPlan(self._spec, transform_fn, str(self.finished), str(self._staging), len(self.shards), first_oov)
+        """Returns what the third stage has to know."""
+        from preprocessing.shards import TransformPlan
+
+        return TransformPlan(self._spec, transform_fn, str(self.finished), len(self.shards), first_oov)
 
     def transform(self) -> None:
-        """Runs the third pipeline."""
+        """Runs the third stage."""
+        from preprocessing.analysis import first_oov_ids, vocabulary_sizes
+        from preprocessing.shards import transform
+
         sizes = vocabulary_sizes(self._spec, self.finished / "transform_fn")
         plan = self.transform_plan(str(self.finished / "transform_fn"), first_oov_ids(self._spec, sizes))
-        self.run("transform", lambda pipeline: transform(pipeline, plan, self.shards), self.rows["out"])
+        self.written = transform(self.execution, plan, self.shards, self.rows["out"])
 
     def finish(self) -> Path:
         """Writes what goes beside the Parquet files and returns the folder that holds everything."""
-        # Workers end in any order; sums of floats should not depend on it.
-        written = sorted(read_json(f"{self._staging}/written.json"), key=lambda record: record["file"])
-        by_split = {split: [record for record in written if record["split"] == split] for split in SPLITS}
+        from preprocessing.analysis import all_table_rows, vocabulary_sizes
+        from preprocessing.sample import write_sample
+
+        by_split = {split: [record for record in self.written if record["split"] == split] for split in SPLITS}
         merged = {split: merge([record["features"] for record in records]) for split, records in by_split.items()}
         sizes = vocabulary_sizes(self._spec, self.finished / "transform_fn")
         statistics = {

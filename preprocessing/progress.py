@@ -1,7 +1,7 @@
 """What the user sees while the job works.
 
-Stages that run in this process report their rows here; in workers of their own process `advance` does nothing and only the names of the
-stages are shown.
+Stages report their rows here; worker processes of ours pass them on to the process that shows the bar. On another Beam runner only the
+names of the stages are shown.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from feature_specs.command import load_tensorflow
-
 _lock = threading.Lock()
 _bar: tqdm | None = None
+_report: Callable[[int], object] | None = None
 
 
 def keep_quiet() -> None:
     """Keeps what libraries say to their own developers off the console; what goes wrong comes as an exception anyway."""
     warnings.simplefilter("ignore")
-    load_tensorflow()
     for name in ("absl", "apache_beam", "tensorflow", "tensorflow_transform", "root"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -49,5 +47,13 @@ def stage(name: str, total: int | None = None, show: bool = True) -> Iterator[No
 def advance(rows: int) -> None:
     """Reports that `rows` more rows are done in the current stage."""
     with _lock:
-        if _bar is not None:
+        if _report is not None:
+            _report(rows)
+        elif _bar is not None:
             _bar.update(rows)
+
+
+def report_to(report: Callable[[int], object]) -> None:
+    """Has `advance` call `report`, in a process that shows no bar itself."""
+    global _report
+    _report = report

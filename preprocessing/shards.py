@@ -1,14 +1,13 @@
-"""The third Beam stage: raw examples through the transform graph into Parquet, and statistics of both."""
+"""The third stage: raw examples through the transform graph into Parquet, and statistics of both."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +16,9 @@ from apache_beam.io.filesystems import FileSystems
 from feature_specs import FeatureSpec
 from preprocessing import progress
 from preprocessing.examples import SPLITS
+from preprocessing.execution import Execution
 from preprocessing.graph import TransformGraph, load_transform
-from preprocessing.staging import BATCH_ROWS, collect, read_batches
+from preprocessing.staging import BATCH_ROWS, read_batches
 from preprocessing.statistics import measure, merge
 from preprocessing.tensors import to_arrow, to_tensors
 
@@ -33,7 +33,6 @@ class TransformPlan:
         spec: The data set.
         transform_fn: Where the transform graph is.
         folder: Where Parquet files go.
-        staging: Where `written.json` goes.
         num_shards: Of how many shards a file is part.
         first_oov: First id outside the vocabulary, by table.
     """
@@ -41,21 +40,19 @@ class TransformPlan:
     spec: FeatureSpec
     transform_fn: str
     folder: str
-    staging: str
     num_shards: int
     first_oov: Mapping[str, int]
 
 
-def transform(pipeline: beam.Pipeline, plan: TransformPlan, shards: list[dict[str, Any]]) -> None:
-    """Adds the stage to `pipeline`; it writes `<split>-<shard>-of-<n>.parquet` and `staging/written.json`."""
-    written = pipeline | beam.Create(shards) | beam.Reshuffle() | "TransformShard" >> beam.FlatMap(_transform_shard, plan)
-    collect(written, f"{plan.staging}/written.json", "Written")
+def transform(execution: Execution, plan: TransformPlan, shards: Sequence[dict[str, Any]], total: int) -> list[dict[str, Any]]:
+    """Runs the stage; it writes `<split>-<shard>-of-<n>.parquet` and returns a record of each file, in order of the names."""
+    written = execution.map("transform", partial(_transform_shard, plan), shards, total, tensorflow=True)
+    return sorted((file for record in written for file in record["files"]), key=lambda file: file["file"])
 
 
-def transform_in_pairs(pipeline: beam.Pipeline, plan: TransformPlan, shards: list[dict[str, Any]]) -> None:
-    """Adds a stage that writes, for each raw shard, `pairs-<shard>-of-<n>.parquet`: raw and transformed values of the same row."""
-    written = pipeline | beam.Create(shards) | beam.Reshuffle() | "TransformInPairs" >> beam.Map(_pair_shard, plan)
-    collect(written, f"{plan.staging}/written.json", "Written")
+def transform_in_pairs(execution: Execution, plan: TransformPlan, shards: Sequence[dict[str, Any]]) -> list[str]:
+    """Writes, for each raw shard, `pairs-<shard>-of-<n>.parquet`: raw and transformed values of the same row. Returns the names."""
+    return [record["file"] for record in execution.map("transform", partial(_pair_shard, plan), shards, tensorflow=True)]
 
 
 def graph(path: str) -> TransformGraph:
@@ -69,8 +66,9 @@ def _load_once(path: str) -> TransformGraph:
     return load_transform(path)
 
 
-def _transform_shard(shard: dict[str, Any], plan: TransformPlan) -> Iterator[dict[str, Any]]:
+def _transform_shard(plan: TransformPlan, shard: dict[str, Any]) -> dict[str, Any]:
     """Writes one file a split that has rows in the shard; row groups are batches."""
+    files = []
     # A file a split, so that a reader of one split opens nothing else.
     for number, split in enumerate(SPLITS):
         if not shard["splits"][number]:
@@ -84,10 +82,12 @@ def _transform_shard(shard: dict[str, Any], plan: TransformPlan) -> Iterator[dic
                 label_sum += float(raw.column("label").to_numpy().sum(dtype=np.float64))
                 file.write(_with_label_and_keys(transformed, raw))
                 progress.advance(len(raw))
-        yield {"file": name, "split": split, "rows": shard["splits"][number], "label_sum": label_sum, "features": merge(measured)}
+        rows = shard["splits"][number]
+        files.append({"file": name, "split": split, "rows": rows, "label_sum": label_sum, "features": merge(measured)})
+    return {"files": files}
 
 
-def _pair_shard(shard: dict[str, Any], plan: TransformPlan) -> dict[str, Any]:
+def _pair_shard(plan: TransformPlan, shard: dict[str, Any]) -> dict[str, Any]:
     name = f"pairs-{shard['index']:05d}-of-{plan.num_shards:05d}.parquet"
     with ParquetFile(f"{plan.folder}/{name}") as file:
         for raw in read_batches(shard["path"]):

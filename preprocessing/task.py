@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags.error(f"data set {spec.name!r} cannot be fetched: give its files with --input FILE... See --help.")
     started = time.monotonic()
     origin = f"--input {' '.join(parsed.input)}" if parsed.input else "the files that are fetched, or cached from an earlier time"
-    print(f"Preprocessing {spec.name} into {output}, from {origin}. Loading TensorFlow and Beam ...")
+    print(f"Preprocessing {spec.name} into {output}, from {origin}.")
     keep_quiet()
     from preprocessing import pipeline
 
