@@ -24,6 +24,10 @@ class TrainingConfig(BaseModel):
         learning_rate: Of the dense part and of the embedding tables.
         optimizer: Keras optimizer of the dense part.
         embedding_optimizer: Row-wise optimizer of the embedding tables; its cost follows the batch, not the vocabulary.
+        wide_optimizer: Of a model's wide side, both dense part and tables; models without one take no `wide_` setting.
+        wide_learning_rate: Of the wide side.
+        wide_l1: FTRL's l1, which makes weights exactly zero.
+        wide_l2: FTRL's l2.
         embedding_l2: lambda of (lambda / 2) * sum of squares over the table rows that a step looks up.
         clip_norm: Gradients are scaled down to this global norm, dense part and table rows together; 0 turns it off.
         mixed_precision: Type of the arithmetic; variables stay float32.
@@ -41,7 +45,11 @@ class TrainingConfig(BaseModel):
     batch_size: PositiveInt = 1024
     learning_rate: PositiveFloat = 1e-3
     optimizer: Literal["adam", "adagrad", "sgd"] = "adam"
-    embedding_optimizer: Literal["lazy_adam", "adagrad"] = "lazy_adam"
+    embedding_optimizer: Literal["lazy_adam", "adagrad", "sgd"] = "lazy_adam"
+    wide_optimizer: Literal["ftrl", "adagrad", "adam", "sgd"] = "ftrl"
+    wide_learning_rate: PositiveFloat = 0.1
+    wide_l1: NonNegativeFloat = 0.0
+    wide_l2: NonNegativeFloat = 0.0
     embedding_l2: NonNegativeFloat = 0.0
     clip_norm: NonNegativeFloat = 10.0
     mixed_precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -14,13 +15,10 @@ from pydantic import BaseModel
 from feature_specs.errors import ColonnadeError
 from trainer.config import TrainingConfig
 from trainer.data import ParquetBatches
-from trainer.layers import StackedTable
+from trainer.groups import optimizer_groups
 from trainer.models.base import RankingModel
-from trainer.optimizers import ROWWISE_OPTIMIZERS
 from trainer.precision import LossScale, clip_by_global_norm
 from trainer.tasks import RankingTask
-
-_DENSE_OPTIMIZERS = {"adam": keras.optimizers.Adam, "adagrad": keras.optimizers.Adagrad, "sgd": keras.optimizers.SGD}
 
 
 class Position(BaseModel):
@@ -71,17 +69,13 @@ class Loop:
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self._position = tf.Variable("", dtype=tf.string, trainable=False)
-            tables = [layer for layer in model._flatten_layers() if isinstance(layer, StackedTable)]
-            in_tables = {id(table.table) for table in tables}
-            self._dense = [variable for variable in model.trainable_variables if id(variable) not in in_tables]
-            self._rowwise = ROWWISE_OPTIMIZERS[config.embedding_optimizer](tables, config.learning_rate, config.embedding_l2, self.step)
-            self._optimizer = _DENSE_OPTIMIZERS[config.optimizer](config.learning_rate)
-            self._optimizer.build(self._dense)
+            self._groups = optimizer_groups(model, config, self.step)
             self._loss_scale = LossScale() if config.mixed_precision == "float16" else None
         self.weights: list[tf.Variable] = [variable.value for variable in model.variables]
-        optimizer_state = [variable.value for variable in self._optimizer.variables]
-        own_state = [*self._rowwise.variables, *(self._loss_scale.variables if self._loss_scale else [])]
-        self.state: list[tf.Variable] = [*self.weights, *optimizer_state, *own_state, self.step, self._loss_sum, self._position]
+        dense_state = [variable for group in self._groups for variable in group.dense_state]
+        row_state = [variable for group in self._groups for variable in group.rowwise.variables]
+        own_state = [*(self._loss_scale.variables if self._loss_scale else []), self.step, self._loss_sum, self._position]
+        self.state: list[tf.Variable] = [*self.weights, *dense_state, *row_state, *own_state]
 
     @property
     def parameters(self) -> int:
@@ -108,21 +102,32 @@ class Loop:
             self.strategy.run(self._train_step, args=(features, labels))
 
     def _train_step(self, features: dict[str, tf.Tensor], labels: tf.Tensor) -> None:
-        with self._rowwise.answering_lookups() as lookups, tf.GradientTape() as tape:
+        with ExitStack() as stack:
+            lookups = [stack.enter_context(group.rowwise.answering_lookups()) for group in self._groups]
+            tape = stack.enter_context(tf.GradientTape())
             logits = self.model(features, training=True)
             losses = self.task.losses(labels, logits)
             loss = tf.reduce_mean(losses)
             target = loss * self._loss_scale.scale if self._loss_scale else loss
-        dense, rows = tape.gradient(target, ([variable.value for variable in self._dense], [lookup.weights for lookup in lookups]))
-        updates = self._rowwise.updates(lookups, rows)
-        gradients = [*dense, *(update.gradient for update in updates)]
+        dense, rows = tape.gradient(
+            target,
+            (
+                [[variable.value for variable in group.dense] for group in self._groups],
+                [[lookup.weights for lookup in each] for each in lookups],
+            ),
+        )
+        updates = [group.rowwise.updates(*pair) for group, *pair in zip(self._groups, lookups, rows, strict=True)]
+        gradients = [*tf.nest.flatten(dense), *(update.gradient for each in updates for update in each)]
         if self._loss_scale:
             gradients = self._loss_scale.unscale(gradients)
         if self.config.clip_norm:
             gradients = clip_by_global_norm(gradients, self.config.clip_norm)
-        self._optimizer.apply(gradients[: len(dense)], self._dense)
-        for update, gradient in zip(updates, gradients[len(dense) :], strict=True):
-            self._rowwise.apply(update._replace(gradient=gradient))
+        left = iter(gradients)
+        for group in self._groups:
+            group.apply_dense(list(itertools.islice(left, len(group.dense))))
+        for group, each in zip(self._groups, updates, strict=True):
+            for update in each:
+                group.rowwise.apply(update._replace(gradient=next(left)))
         self._loss_sum.assign_add(tf.cast(tf.reduce_sum(losses), tf.float64))
         self.step.assign_add(1)
 
@@ -140,7 +145,8 @@ class Loop:
 
     def finish_rows(self) -> None:
         """Brings all table rows up to date; to be called before scoring."""
-        self._rowwise.finish()
+        for group in self._groups:
+            group.rowwise.finish()
 
     def score(self, data: ParquetBatches, max_batches: int = -1) -> Scores:
         """Returns the logits of all rows of `data` (of the first `max_batches` batches), in its order, with dropout off."""

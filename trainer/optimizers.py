@@ -49,7 +49,7 @@ class RowwiseOptimizer(abc.ABC):
     Args:
         tables: The stacked tables of the model, built.
         learning_rate: Step size.
-        l2: lambda of (lambda / 2) * sum of squares over the rows of the batch.
+        l2: lambda of (lambda / 2) * sum of squares over the rows of the batch; tables with one of their own (`StackedTable.l2`) use that.
         step: Counts finished optimizer steps, int64.
     """
 
@@ -91,8 +91,19 @@ class RowwiseOptimizer(abc.ABC):
         for number in sorted({lookup.number for lookup in lookups}):
             pairs = [(u, _dense(g, u)) for u, g in zip(lookups, gradients, strict=True) if u.number == number]
             lookup, gradient = pairs[0] if len(pairs) == 1 else _merge(pairs)
-            merged.append(Update(lookup, gradient + self.l2 * lookup.weights if self.l2 else gradient))
+            merged.append(Update(lookup, gradient + self._penalty(lookup)))
         return merged
+
+    def _penalty(self, lookup: Lookup) -> tf.Tensor | float:
+        """Returns the gradient of the penalty on the rows of a look-up, `[U, D]`."""
+        table = self.tables[lookup.number]
+        declared: dict[str, float] = getattr(table, "l2", {})
+        if not declared:
+            return self.l2 * lookup.weights if self.l2 else 0.0
+        by_table = tf.constant([declared.get(name, self.l2) for name in table.offsets], tf.float32)
+        starts = tf.constant(list(table.offsets.values()), tf.int32)
+        number = tf.searchsorted(starts, lookup.rows, side="right") - 1
+        return tf.gather(by_table, number)[:, tf.newaxis] * lookup.weights
 
     @abc.abstractmethod
     def apply(self, update: Update) -> None:
@@ -114,6 +125,18 @@ class RowwiseOptimizer(abc.ABC):
         variables = (self.tables[lookup.number].table.value, *self.state[lookup.number])
         for variable, values in zip(variables, (lookup.weights, *lookup.state), strict=True):
             variable.scatter_update(tf.IndexedSlices(values, lookup.rows))
+
+
+class SGD(RowwiseOptimizer):
+    """Gradient descent: w -= lr * g."""
+
+    def apply(self, update: Update) -> None:
+        """See the base class."""
+        lookup, gradient = update
+        self._write(lookup._replace(weights=lookup.weights - self.learning_rate * gradient))
+
+    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:  # noqa: ARG002 (it has none)
+        return ()
 
 
 class Adagrad(RowwiseOptimizer):
@@ -207,9 +230,6 @@ class LazyAdam(RowwiseOptimizer):
 
     def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
         return tuple(tf.Variable(tf.zeros([shape[0], width]), trainable=False) for width in (shape[1], shape[1], 1))
-
-
-ROWWISE_OPTIMIZERS: dict[str, type[RowwiseOptimizer]] = {"lazy_adam": LazyAdam, "adagrad": Adagrad}
 
 
 def _power(base: float, exponent: tf.Tensor) -> tf.Tensor:

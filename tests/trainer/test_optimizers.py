@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from feature_specs import ColonnadeError
+from trainer.config import TrainingConfig
+from trainer.ftrl import Ftrl
+from trainer.groups import optimizer_groups
 from trainer.layers import StackedTable
-from trainer.optimizers import Adagrad, LazyAdam, RowwiseOptimizer, Update
+from trainer.models.base import RankingModel
+from trainer.optimizers import SGD, Adagrad, LazyAdam, RowwiseOptimizer, Update
 
 ROWS, DIM, STEPS = 12, 3, 60
 
@@ -26,10 +31,12 @@ def _gradients(seed: int, rows: np.ndarray) -> np.ndarray:
     return np.random.default_rng([seed, *rows.tolist()]).normal(size=(len(rows), DIM)).astype(np.float32)
 
 
-def _run_rowwise(kind: type[RowwiseOptimizer], seed: int, l2: float = 0.0, halves: bool = False) -> tuple[np.ndarray, list[np.ndarray]]:
-    table = StackedTable({"t": ROWS}, DIM, keras.initializers.RandomNormal(stddev=1.0, seed=1))
+def _run_rowwise(
+    kind: type[RowwiseOptimizer], seed: int, l2: float = 0.0, halves: bool = False, start: float = 1.0, **options: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    table = StackedTable({"t": ROWS}, DIM, keras.initializers.RandomNormal(stddev=start, seed=1))
     step = tf.Variable(0, dtype=tf.int64)
-    optimizer = kind([table], 0.05, l2, step)
+    optimizer = kind([table], 0.05, l2, step, **options)
     seen = []
 
     @tf.function
@@ -49,8 +56,8 @@ def _run_rowwise(kind: type[RowwiseOptimizer], seed: int, l2: float = 0.0, halve
     return table.table.numpy(), seen
 
 
-def _run_dense(optimizer: keras.optimizers.Optimizer, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    table = StackedTable({"t": ROWS}, DIM, keras.initializers.RandomNormal(stddev=1.0, seed=1))
+def _run_dense(optimizer: keras.optimizers.Optimizer, seed: int, start: float = 1.0) -> tuple[np.ndarray, list[np.ndarray]]:
+    table = StackedTable({"t": ROWS}, DIM, keras.initializers.RandomNormal(stddev=start, seed=1))
     optimizer.build([table.table])
     seen = []
     for rows in _lookups(seed):
@@ -133,3 +140,80 @@ def test_tables_answer_for_themselves_after_the_step() -> None:
         pass
     table(tf.constant([1]), training=True)
     assert lookups == []
+
+
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.7, 0.0), (0.0, 0.5), (0.4, 0.2)])
+def test_ftrl_is_dense_ftrl(l1: float, l2: float) -> None:
+    """From weights of zero: Keras' would set others to zero in its first step, also in rows without gradient."""
+    ours, seen = _run_rowwise(Ftrl, 0, start=0.0, proximal_l1=l1, proximal_l2=l2)
+    dense = keras.optimizers.Ftrl(0.05, l1_regularization_strength=l1, l2_regularization_strength=l2)
+    expected, dense_seen = _run_dense(dense, 0, start=0.0)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    np.testing.assert_allclose(seen, dense_seen, atol=1e-6)
+    assert not ours[11].any()
+    assert bool((ours[:10] == 0).any()) == (l1 > 0), "l1 makes weights exactly zero"
+
+
+def test_one_step_of_ftrl_by_hand() -> None:
+    optimizer = Ftrl([StackedTable({"t": 3}, 1, "zeros")], 0.5, 0.0, tf.Variable(0, dtype=tf.int64), proximal_l1=1.0, proximal_l2=0.25)
+    optimizer.apply(_one_update(optimizer, [1, 2], [[3.0], [0.5]]))
+    # n = .1 + 9, z = 3: w = (1 - 3) / (sqrt(9.1) / .5 + 2 * .25); |z| = .5 is below l1.
+    np.testing.assert_allclose(optimizer.tables[0].table.numpy()[:, 0], [0.0, -2 / (np.sqrt(9.1) / 0.5 + 0.5), 0.0], rtol=1e-6)
+
+
+def test_sgd_is_dense_sgd() -> None:
+    ours, _ = _run_rowwise(SGD, 1)
+    expected, _ = _run_dense(keras.optimizers.SGD(0.05), 1)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_a_table_s_own_l2_replaces_the_run_s() -> None:
+    table = StackedTable({"a": 2, "b": 3, "c": 2}, 1, "ones")
+    table.l2 = {"b": 0.25, "c": 0.0}
+    optimizer = SGD([table], 1.0, 0.5, tf.Variable(0, dtype=tf.int64))
+    update = _one_update(optimizer, [1, 2, 4, 5, 6], [[1.0]] * 5)
+    assert update.gradient.numpy()[:, 0].tolist() == [1.5, 1.25, 1.25, 1.0, 1.0]
+
+
+class _TwoSides(RankingModel):
+    def __init__(self, wide: bool = True) -> None:
+        super().__init__()
+        self.linear = StackedTable({"a": 3}, 1, "zeros", name="linear")
+        self.bias = keras.layers.Dense(1, name="bias")
+        self.tables = StackedTable({"a": 3}, 2, name="deep")
+        self.frozen = StackedTable({"a": 3}, 2, "ones", trainable=False, name="frozen")
+        self.top = keras.layers.Dense(1, name="top")
+        self.has_wide = wide
+
+    @property
+    def wide_layers(self) -> tuple[keras.layers.Layer, ...]:
+        return (self.linear, self.bias) if self.has_wide else ()
+
+    def parts(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        ids = features["a"]
+        vectors = self.tables(ids, training=True) + self.frozen(ids, training=True)
+        linear = self.linear(ids, training=True) + self.bias(tf.ones([1, 1]))
+        return {"wide": linear[:, 0], "deep": self.top(vectors)[:, 0]}
+
+
+def _groups(model: RankingModel, **settings: object) -> list:
+    model({"a": tf.constant([0, 1], tf.int64)})
+    return optimizer_groups(model, TrainingConfig(**settings), tf.Variable(0, dtype=tf.int64))
+
+
+def test_each_variable_is_in_one_group_and_frozen_tables_are_in_none() -> None:
+    deep, wide = _groups(_TwoSides(), wide_l1=0.5, optimizer="adagrad", embedding_optimizer="adagrad")
+    assert [table.name for table in deep.rowwise.tables] == ["deep"]
+    assert [table.name for table in wide.rowwise.tables] == ["linear"]
+    assert {v.path.split("/")[-2] for v in deep.dense} == {"top"}
+    assert {v.path.split("/")[-2] for v in wide.dense} == {"bias"}
+    assert (type(deep.rowwise), type(deep.optimizer)) == (Adagrad, keras.optimizers.Adagrad)
+    assert (type(wide.rowwise), type(wide.optimizer), wide.rowwise.proximal_l1) == (Ftrl, keras.optimizers.Ftrl, 0.5)
+
+
+def test_settings_of_a_wide_side_that_would_do_nothing_are_refused() -> None:
+    with pytest.raises(ColonnadeError, match="wide_optimizer, wide_l1 would do nothing: _TwoSides has no wide side"):
+        _groups(_TwoSides(wide=False), wide_optimizer="sgd", wide_l1=0.1)
+    with pytest.raises(ColonnadeError, match="wide_l1 and wide_l2 are FTRL's. Received wide_optimizer 'adam'"):
+        _groups(_TwoSides(), wide_optimizer="adam", wide_l1=0.1)
+    assert len(_groups(_TwoSides(wide=False))) == 1

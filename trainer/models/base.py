@@ -20,6 +20,11 @@ class RankingModel(keras.Model, abc.ABC):
         # Keras would cast raw float32 features to bfloat16 before `call`; the input layers cast what they give instead.
         super().__init__(autocast=False)
 
+    @property
+    def wide_layers(self) -> tuple[keras.layers.Layer, ...]:
+        """The layers that the run's `wide_optimizer` trains."""
+        return ()
+
     @abc.abstractmethod
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the named terms of the logits, each `[B]`."""

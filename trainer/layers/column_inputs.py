@@ -1,0 +1,222 @@
+"""What a model receives in place of `Inputs` where its features are `tf.feature_column` columns: the same methods, over columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from feature_specs import ColonnadeError
+from trainer.layers.column_ids import EMBEDDINGS, NUMBERS, Column, is_sequence, kind
+from trainer.layers.column_linear import ColumnFirstOrder, as_linear
+from trainer.layers.feature_columns import ColumnInput, check_dense
+from trainer.layers.spec_input import Vectors
+
+_DENSE = (*EMBEDDINGS, *NUMBERS, "IndicatorColumn")
+
+
+class ColumnInputs:
+    """Makes input layers for columns; a model names no column itself. No two layers share weights.
+
+    Given one list, bare categorical columns make the linear term, embeddings and indicators the vectors, numbers and buckets both.
+    Given two, `linear_columns` make the linear term and `columns` the vectors, as in TensorFlow's DNNLinearCombined estimators.
+
+    Args:
+        columns: `tf.feature_column` columns.
+        linear_columns: Those of the linear term; an empty list leaves it out.
+
+    Attributes:
+        dense: The columns that give vectors.
+        linear: The columns of the linear term.
+        parsing_spec: How tf.Examples with all of their features are parsed.
+    """
+
+    def __init__(self, columns: Sequence[Column], linear_columns: Sequence[Column] | None = None) -> None:
+        self.dense, self.linear = list(columns), list(linear_columns or [])
+        if linear_columns is None:
+            self.dense = [column for column in columns if kind(column) in _DENSE]
+            self.linear = [
+                column for column in columns if kind(column) not in _DENSE or kind(column) in ("NumericColumn", "BucketizedColumn")
+            ]
+        for column in self.dense:
+            check_dense(column)
+        as_linear(self.linear)
+        self._optional_linear = linear_columns is not None
+        self.parsing_spec = _parsing_spec([*self.dense, *self.linear])
+        self.resources: list[tf.Module] = []
+
+    def sequences(self, embedding_dim: int, name: str = "sequences") -> ColumnSequences:
+        """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""
+        return self._keep(ColumnSequences(self._columns(), embedding_dim, name=name))
+
+    def fields(self, embedding_dim: int, name: str = "fields") -> ColumnFields:
+        """Returns a layer from features to one vector a column, `[B, F, D]`."""
+        return self._keep(ColumnFields(self._columns(), embedding_dim, name=name))
+
+    def fields_and_first_order(self, embedding_dim: int, name: str = "fields") -> ColumnFieldsAndFirstOrder:
+        """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`."""
+        return ColumnFieldsAndFirstOrder(self.fields(embedding_dim), self.first_order(), name=name)
+
+    def flat(self, embedding_dim: int, name: str = "flat") -> ColumnFlat:  # noqa: ARG002 (columns declare their widths)
+        """Returns a layer from features to all columns' vectors side by side, numbers as they are, `[B, W]`."""
+        return self._keep(ColumnFlat(self._columns(), name=name))
+
+    def first_order(self, use_bias: bool = False, name: str = "first_order") -> ColumnFirstOrder:
+        """Returns a layer from features to the linear term `[B]`."""
+        if not self.linear and not self._optional_linear:
+            raise ColonnadeError(
+                "The model has a linear term, and no column is for it. Pass linear_columns=[...], such as categorical columns without "
+                "embedding_column around them, or linear_columns=[] to leave the term out."
+            )
+        return self._keep(ColumnFirstOrder(self.linear, use_bias, name=name))
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The column of each field of `fields`, in order."""
+        return tuple(column.name for column in self.dense)
+
+    @property
+    def embedding_dim(self) -> int | None:
+        """The width of the embedding columns, where all have the same."""
+        widths = {column.variable_shape.num_elements() for column in self.dense if kind(column) in EMBEDDINGS}
+        return widths.pop() if len(widths) == 1 else None
+
+    def _columns(self) -> list[Column]:
+        if not self.dense:
+            raise ColonnadeError(
+                "The model takes vectors, and no column gives any. Pass columns such as embedding_column, indicator_column or "
+                "numeric_column."
+            )
+        return self.dense
+
+    def _keep(self, layer: Any) -> Any:  # noqa: ANN401 (one of the layers of this file)
+        self.resources.append(layer.lookups)
+        return layer
+
+
+class _ColumnLayer(keras.layers.Layer):
+    """What the layers over columns that give vectors share."""
+
+    def __init__(self, columns: Sequence[Column], *, name: str | None = None) -> None:
+        super().__init__(name=name, autocast=False)
+        with keras.name_scope(self.name):
+            self._input = ColumnInput(columns)
+        self._tables = self._input.layers  # an attribute, so that Keras tracks them
+        self.lookups = self._input.lookups.module
+        self._sequences = {column.name for column in columns if is_sequence(column)}
+        self.built = True
+
+    def _pooled(self, name: str, vectors: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of a row's steps, `[B, D]` for `[B, T, D]`; zero where there is none."""
+        if name not in self._sequences:
+            return vectors[:, 0]
+        mask = tf.sequence_mask(lengths, tf.shape(vectors)[1], vectors.dtype)[:, :, tf.newaxis]
+        return tf.math.divide_no_nan(tf.reduce_sum(vectors * mask, 1), tf.cast(lengths, vectors.dtype)[:, tf.newaxis])
+
+
+class ColumnFlat(_ColumnLayer):
+    """All columns' vectors side by side, `[B, W]`, in the order given: what TensorFlow's DenseFeatures gives, and means of sequences.
+
+    Args:
+        columns: Columns that give vectors.
+        name: Name of the layer.
+    """
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
+        """Returns `[B, W]`."""
+        vectors, lengths = self._input.embed(features, training)
+        pooled = tf.concat([self._pooled(name, vectors[name], lengths[name]) for name in self._input.names], axis=1)
+        return tf.cast(tf.ensure_shape(pooled, [None, sum(self._input.widths.values())]), self.compute_dtype)
+
+
+class ColumnSequences(_ColumnLayer):
+    """All columns as sequences of one width: numbers and buckets x as x @ V, with one learned V a column.
+
+    Args:
+        columns: Columns that give vectors; the widths of embeddings and indicators must be `embedding_dim`.
+        embedding_dim: D.
+        name: Name of the layer.
+    """
+
+    def __init__(self, columns: Sequence[Column], embedding_dim: int, *, name: str | None = None) -> None:
+        super().__init__(columns, name=name)
+        projected = {column.name for column in columns if kind(column) in NUMBERS}
+        others = {name: width for name, width in self._input.widths.items() if name not in projected and width != embedding_dim}
+        if others:
+            received = ", ".join(f"{name} {width}" for name, width in others.items())
+            raise ColonnadeError(
+                f"The model takes vectors of one width, embedding_dim={embedding_dim}. Received columns with others: {received}. Give all "
+                "embedding columns one `dimension`, or use a model that takes any widths, such as wide_deep."
+            )
+        self._kernels = {}
+        for number, name_ in enumerate(name for name in self._input.names if name in projected):
+            self._kernels[name_] = self.add_weight(
+                shape=(self._input.widths[name_], embedding_dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.01),
+                dtype="float32",
+                autocast=False,
+                name=f"vectors_{number}",
+            )
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Vectors:
+        """Returns `{name: [B, T, D]}` and `{name: [B]}`."""
+        vectors, lengths = self._input.embed(features, training)
+        for name, kernel in self._kernels.items():
+            mask = tf.sequence_mask(lengths[name], tf.shape(vectors[name])[1], tf.float32)[:, :, tf.newaxis]
+            vectors[name] = tf.matmul(vectors[name], kernel.value) * mask
+        return {name: tf.cast(each, self.compute_dtype) for name, each in vectors.items()}, lengths
+
+
+class ColumnFields(ColumnSequences):
+    """One vector a column, `[B, F, D]`; of a sequence, the mean of its steps.
+
+    Args:
+        columns: As for ColumnSequences.
+        embedding_dim: D.
+        name: Name of the layer.
+    """
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
+        """Returns `[B, F, D]`."""
+        vectors, lengths = super().call(features, training)
+        return tf.stack([self._pooled(name, vectors[name], lengths[name]) for name in self._input.names], axis=1)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The column of each field, in order."""
+        return self._input.names
+
+
+class ColumnFieldsAndFirstOrder(keras.layers.Layer):
+    """Vectors and the linear term, each of its own columns.
+
+    Args:
+        fields: Gives the vectors.
+        first_order: Gives the linear term.
+        name: Name of the layer.
+    """
+
+    def __init__(self, fields: ColumnFields, first_order: ColumnFirstOrder, *, name: str | None = None) -> None:
+        super().__init__(name=name, autocast=False)
+        self.fields, self.first_order = fields, first_order
+        self.built = True
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `[B, F, D]` and `[B]`."""
+        return self.fields(features, training=training), self.first_order(features, training=training)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The column of each field, in order."""
+        return self.fields.field_names
+
+
+def _parsing_spec(columns: Sequence[Column]) -> dict[str, Any]:
+    if not columns:
+        raise ColonnadeError("`columns` is empty. Pass tf.feature_column columns.")
+    try:
+        return tf.feature_column.make_parse_example_spec(columns)
+    except ValueError as error:
+        raise ColonnadeError(f"The columns read one feature in two ways: {error}") from error
