@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from feature_specs.base import Column as SpecColumn
 from feature_specs.errors import ColonnadeError
+from feature_specs.features import SequenceFeature
 from feature_specs.spec import FeatureSpec
 
 LABEL = "label"
@@ -44,10 +46,10 @@ class Lists(NamedTuple):
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
         return Lists(self.values[np.repeat(self.starts[rows], lengths) + within], ends - lengths, lengths)
 
-    def padded(self) -> NDArray:
-        """Returns the lists as `[N, T]`, padded with 0 on the right to the longest of them."""
+    def padded(self, padding: float = 0) -> NDArray:
+        """Returns the lists as `[N, T]`, padded on the right to the longest of them."""
         longest = int(self.lengths.max(initial=0))
-        result = np.zeros((len(self.lengths), longest), self.values.dtype)
+        result = np.full((len(self.lengths), longest), padding, self.values.dtype)
         result[np.arange(longest) < self.lengths[:, None]] = self.values
         return result
 
@@ -58,7 +60,8 @@ Column = NDArray | Lists
 class ParquetBatches:
     """The rows of one split, as batches of `(features, label)`.
 
-    Features are what the transform graph gives: ids `[B]` or `[B, T]` (padded with 0 to the longest of the batch), numbers `[B]`.
+    Features are what the transform graph gives, a tensor a column of `spec.outputs`: single values `[B]`, vectors `[B, size]`, lists
+    `[B, T]`, padded on the right to the longest of the batch: ids with 0, numbers with NaN, steps with -1.
 
     Args:
         shards: Parquet files of one split.
@@ -74,7 +77,9 @@ class ParquetBatches:
     def __init__(self, shards: Sequence[Path], spec: FeatureSpec, batch_size: int, *, shuffle_rows: int = 0, seed: int = 0) -> None:
         self.spec, self.batch_size, self.shuffle_rows, self.seed = spec, batch_size, shuffle_rows, seed
         self.shards = list(shards)
-        self.columns = [*(f.name for f in spec.features), LABEL]
+        self.columns = [*(column.name for column in spec.outputs), LABEL]
+        self._vectors = {column.name: column.size for column in spec.outputs if column.layout == "vector"}
+        self._padding = paddings(spec)
         self._groups = [group for number, path in enumerate(self.shards) for group in self._read_footer(number, path)]
         self.num_rows = sum(group.rows for group in self._groups)
         if self.num_rows == 0:
@@ -118,10 +123,10 @@ class ParquetBatches:
             pending.append(piece)
             waiting += len(piece[LABEL])
             if waiting == self.batch_size:
-                yield _collate(pending)
+                yield self._collate(pending)
                 pending, waiting = [], 0
         if pending:
-            yield _collate(pending)
+            yield self._collate(pending)
 
     def read_column(self, name: str) -> pa.ChunkedArray | None:
         """Returns a whole column in the order of the files, or None where the shards have no such column."""
@@ -169,36 +174,50 @@ class ParquetBatches:
                 self._failure = _unreadable(path, error)
                 raise self._failure from error
         table = pa.concat_tables(tables).combine_chunks()
-        return {name: _to_numpy(table[name]) for name in self.columns}
+        return {name: _to_numpy(table[name], self._vectors.get(name)) for name in self.columns}
+
+    def _collate(self, pieces: Sequence[dict[str, Column]]) -> tuple[dict[str, NDArray], NDArray]:
+        batch = {}
+        for name in pieces[0]:
+            parts = [piece[name] for piece in pieces]
+            if isinstance(parts[0], Lists):
+                lists = [part for part in parts if isinstance(part, Lists)]
+                lengths = np.concatenate([part.lengths for part in lists])
+                values = np.concatenate([part.values for part in lists])
+                batch[name] = Lists(values, np.cumsum(lengths) - lengths, lengths).padded(self._padding[name])
+            else:
+                batch[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        return batch, batch.pop(LABEL)
 
 
 def _unreadable(path: Path, error: Exception) -> ColonnadeError:
     return ColonnadeError(f"Shard {str(path)!r} cannot be read: {' '.join(str(error).split()).rstrip('.')}. Preprocess again.")
 
 
-def _to_numpy(column: pa.ChunkedArray) -> Column:
+def _to_numpy(column: pa.ChunkedArray, size: int | None = None) -> Column:
+    """Returns a column; one of vectors, of `size` numbers each, as `[N, size]`."""
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if size is not None:
+        return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         offsets = array.offsets.to_numpy(zero_copy_only=False)
         return Lists(array.values.to_numpy(zero_copy_only=False), offsets[:-1], np.diff(offsets))
     return array.to_numpy(zero_copy_only=False)
 
 
-def _collate(pieces: Sequence[dict[str, Column]]) -> tuple[dict[str, NDArray], NDArray]:
-    batch = {}
-    for name in pieces[0]:
-        parts = [piece[name] for piece in pieces]
-        if isinstance(parts[0], Lists):
-            lists = [part for part in parts if isinstance(part, Lists)]
-            lengths = np.concatenate([part.lengths for part in lists])
-            batch[name] = Lists(np.concatenate([part.values for part in lists]), np.cumsum(lengths) - lengths, lengths).padded()
-        else:
-            batch[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return batch, batch.pop(LABEL)
+def paddings(spec: FeatureSpec) -> dict[str, float]:
+    """Returns what pads each list column on the right: 0 for ids, NaN for numbers, -1 for the steps of values."""
+    steps = {f.steps_name for f in spec.features if isinstance(f, SequenceFeature) and f.value_delimiter}
+    lists = [column for column in spec.outputs if column.layout == "list"]
+    return {c.name: float("nan") if c.dtype == "float32" else -1 if c.name in steps else 0 for c in lists}
 
 
 def element_spec(spec: FeatureSpec) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec]:
     """Returns the types of a batch, `(features, label)`."""
-    tokens = {f.name: tf.TensorSpec([None, None] if f.is_list else [None], tf.int64) for f in spec.token_features}
-    numbers = {f.name: tf.TensorSpec([None], tf.float32) for f in spec.numeric_features}
-    return {f.name: {**tokens, **numbers}[f.name] for f in spec.features}, tf.TensorSpec([None], tf.float32)
+    return {c.name: tf.TensorSpec(_shape(c), tf.as_dtype(c.dtype)) for c in spec.outputs}, tf.TensorSpec([None], tf.float32)
+
+
+def _shape(column: SpecColumn) -> list[int | None]:
+    if column.layout == "single":
+        return [None]
+    return [None, column.size if column.layout == "vector" else None]

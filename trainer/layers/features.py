@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
 from feature_specs.errors import did_you_mean
-from feature_specs.features import NumericFeature, TokenFeature
+from feature_specs.features import TableFeature
 
 
 def received(features: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
@@ -27,41 +27,9 @@ def received(features: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
         ) from None
 
 
-def dense_ids(features: Mapping[str, Any], feature: TokenFeature) -> tf.Tensor:
+def dense_ids(features: Mapping[str, Any], feature: TableFeature) -> tf.Tensor:
     """Returns the ids of a feature, int64: `[B]`, or `[B, T]` padded with 0 for a list."""
-    value = _ids(features, feature)
-    if isinstance(value, tf.RaggedTensor):
-        value = value.to_tensor()
-    elif isinstance(value, tf.SparseTensor):
-        value = tf.sparse.to_dense(value)
-    return value if feature.is_list else tf.reshape(value, [-1])
-
-
-def flat_ids(features: Mapping[str, Any], feature: TokenFeature) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns what pooling a list needs: its ids `[n]`, int64, the row `[n]` of each, and the lengths `[B]` of the rows."""
-    value = _ids(features, feature)
-    if isinstance(value, tf.RaggedTensor):
-        return value.values, value.value_rowids(), value.row_lengths()
-    ids = tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value
-    rows, columns = tf.unstack(tf.shape(ids))
-    return tf.reshape(ids, [-1]), tf.repeat(tf.range(rows), columns), sequence_lengths(ids)
-
-
-def sequence_lengths(ids: tf.Tensor) -> tf.Tensor:
-    """Returns how many positions of `[B, T]` there are up to the last that is not padding, `[B]` int32."""
-    positions = tf.range(1, tf.shape(ids)[1] + 1)
-    return tf.reduce_max(tf.pad(tf.where(ids > 0, positions, 0), [[0, 0], [0, 1]]), axis=1)  # padded: T may be 0
-
-
-def dense_numbers(features: Mapping[str, Any], numerics: Sequence[NumericFeature]) -> tf.Tensor:
-    """Returns the numeric features side by side, `[B, N]` float32."""
-    return tf.stack([tf.reshape(tf.cast(received(features, f.name), tf.float32), [-1]) for f in numerics], axis=1)
-
-
-def _ids(features: Mapping[str, Any], feature: TokenFeature) -> Any:  # noqa: ANN401
-    value = received(features, feature.name)
-    if not isinstance(value, tf.RaggedTensor | tf.SparseTensor):
-        value = tf.convert_to_tensor(value)
+    value = _tensor(features, feature.name)
     if not value.dtype.is_integer:
         raise ColonnadeError(
             f"Feature {feature.name!r} should hold ids, int64. Received: {value.dtype.name}. Pass raw values through the transform graph "
@@ -75,4 +43,48 @@ def _ids(features: Mapping[str, Any], feature: TokenFeature) -> Any:  # noqa: AN
             f"Feature {feature.name!r} is {expected}. Received: {type(value).__name__} of shape {value.shape}. Pad rows with 0, or give "
             "one row an example."
         )
-    return tf.cast(value, tf.int64)
+    value = _dense(tf.cast(value, tf.int64), 0)
+    return value if feature.is_list else tf.reshape(value, [-1])
+
+
+def dense_list(features: Mapping[str, Any], name: str, dtype: tf.DType) -> tf.Tensor:
+    """Returns a list of numbers `[B, T]`, padded with NaN (float32) or -1 (int64)."""
+    value = _tensor(features, name)
+    if value.shape.rank != 2:
+        raise ColonnadeError(
+            f"Feature {name!r} is a list: numbers [B, T]. Received: {type(value).__name__} of shape {value.shape}. Pad rows with "
+            f"{'NaN' if dtype == tf.float32 else -1}, or give a RaggedTensor."
+        )
+    return _dense(tf.cast(value, dtype), float("nan") if dtype == tf.float32 else -1)
+
+
+def dense_numbers(features: Mapping[str, Any], name: str, size: int) -> tf.Tensor:
+    """Returns the numbers of a feature, float32: `[B]`, or `[B, size]` for a vector."""
+    value = tf.cast(received(features, name), tf.float32)
+    if size == 1:
+        return tf.reshape(value, [-1])
+    if value.shape.rank != 2 or value.shape[1] not in (None, size):
+        raise ColonnadeError(f"Feature {name!r} is a vector: numbers [B, {size}]. Received: shape {value.shape}.")
+    return value
+
+
+def sequence_lengths(present: tf.Tensor) -> tf.Tensor:
+    """Returns how many positions of `[B, T]` there are up to the last that is true, `[B]` int32."""
+    positions = tf.range(1, tf.shape(present)[1] + 1)
+    return tf.reduce_max(tf.pad(tf.where(present, positions, 0), [[0, 0], [0, 1]]), axis=1)  # padded: T may be 0
+
+
+def padded_left(values: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Returns `[B, T]`, padded on the right, with the padding on the left."""
+    return tf.reverse(tf.reverse_sequence(values, lengths, seq_axis=1, batch_axis=0), [1])
+
+
+def _tensor(features: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
+    value = received(features, name)
+    return value if isinstance(value, tf.RaggedTensor | tf.SparseTensor) else tf.convert_to_tensor(value)
+
+
+def _dense(value: Any, padding: float) -> tf.Tensor:  # noqa: ANN401
+    if isinstance(value, tf.RaggedTensor):
+        return value.to_tensor(padding)
+    return tf.sparse.to_dense(value, padding) if isinstance(value, tf.SparseTensor) else value

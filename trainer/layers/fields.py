@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from feature_specs import ColonnadeError, FeatureSpec
-from trainer.layers.spec_input import SpecInput, field_names
+from feature_specs import FeatureSpec
+from trainer.layers.plan import check_equal_widths, first_order_spec
+from trainer.layers.spec_input import SpecInput
+from trainer.layers.token_input import Block
 
 
-class FieldEmbeddings(keras.layers.Layer):
-    """Embeds every feature as one vector: `[B, F, D]`.
-
-    Lists are pooled by their feature's combiner with their mask; an empty list and a missing value are zero. The fields are in the
-    order of `field_names`: single values, lists, numbers.
+class PooledFields(keras.layers.Layer):
+    """What the layers that pool every field have in common.
 
     Args:
-        spec: The features; the widths of all must be equal.
+        spec: The features.
         table_rows: Rows of the tables, padding and OOV included.
         embedding_dim: Width of the tables that declare none.
         initializer: Keras initializer; RandomNormal(stddev=0.01) where not given.
+        pretrained: Files with the vectors that tables begin with, by table.
         name: Name of the layer.
-
-    Attributes:
-        field_names: The feature of each field, in order.
     """
 
-    _extra_columns = 0
+    _with_weights = False
 
     def __init__(
         self,
@@ -38,86 +36,144 @@ class FieldEmbeddings(keras.layers.Layer):
         table_rows: Mapping[str, int] | None = None,
         embedding_dim: int | None = None,
         initializer: keras.initializers.Initializer | None = None,
+        pretrained: Mapping[str, str | Path] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, autocast=False)
-        initializer = initializer or keras.initializers.RandomNormal(stddev=0.01)
-        if self._extra_columns:
-            initializer = _ZeroLastColumn(initializer)
         with keras.name_scope(self.name):
-            self._input = SpecInput(spec, table_rows, embedding_dim, initializer, extra_columns=self._extra_columns)
-        by_width: dict[int, list[str]] = {}
-        for feature, width in self._input.widths.items():
-            by_width.setdefault(width - self._extra_columns, []).append(feature)
-        if len(by_width) > 1:
-            received = "; ".join(f"{width} ({', '.join(names)})" for width, names in by_width.items())
-            raise ColonnadeError(
-                f"One vector a field needs equal widths. Received: {received}. Leave `embedding_dim` out of the spec, or use a model on "
-                "sequences."
+            self._input = SpecInput(
+                spec, table_rows, embedding_dim, initializer, pretrained, pools=True, with_weights=self._with_weights
             )
-        self.field_names = field_names(spec)
-        self._tables = self._input.layers
+            self._tables = self._input.layers
+            self._add_layers(table_rows)
         self.built = True
+
+    def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
+        """Makes what else the layer holds."""
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The name of each field, in order."""
+        return tuple(name for group in self._input.groups for name in group.names)
+
+
+class FieldEmbeddings(PooledFields):
+    """Embeds every field as one vector: `[B, F, D]`.
+
+    Lists are pooled by their feature's combiner with their mask, weighted ones by their weights too; an empty list and a missing value
+    are zero. The fields are in the order of `field_names`: single values, lists, numbers, then frozen tables, numbers as they are and
+    indicators. The widths of all must be equal. Arguments are those of the base class.
+    """
+
+    def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
+        del table_rows
+        check_equal_widths(self._input.fields)
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
         """Returns `[B, F, D]`."""
-        return tf.cast(self._input.pool(features, training), self.compute_dtype)
+        _, blocks = self._input.pool(features, training)
+        return tf.cast(_concat(blocks), self.compute_dtype)
 
 
 class FieldsAndFirstOrder(FieldEmbeddings):
     """`FieldEmbeddings` and `FirstOrder` as one look-up: a token's weight is the last column of its row.
 
-    Both read the same rows, and on large tables a step is bound by how often it goes to memory.
+    Both read the same rows, and on large tables a step is bound by how often it goes to memory. Frozen tables, numbers as they are and
+    indicators have their weights apart, which are trained.
     """
 
-    _extra_columns = 1
+    _with_weights = True
+
+    def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
+        super()._add_layers(table_rows)
+        apart = self._input.names_apart
+        spec = self._input.spec
+        self._weights_apart = FirstOrder(spec, table_rows=table_rows, only=apart, name="weights_apart") if apart else None
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the vectors `[B, F, D]` and the linear term `[B]`, which stays float32 under mixed precision."""
-        pooled = self._input.pool(features, training)
-        vectors, weights = tf.split(pooled, [pooled.shape[-1] - 1, 1], axis=2)
-        return tf.cast(vectors, self.compute_dtype), tf.reduce_sum(weights, axis=[1, 2])
+        blocks, apart = self._input.pool(features, training)
+        vectors: list[tf.Tensor] = []
+        first_order: list[tf.Tensor] = []
+        if blocks:
+            pooled = _concat(blocks)
+            both = tf.split(pooled, [pooled.shape[-1] - 1, 1], axis=2)
+            vectors.append(both[0])
+            first_order.append(tf.reduce_sum(both[1], axis=[1, 2]))
+        if self._weights_apart is not None:
+            vectors += [block.vectors for block in apart]
+            first_order.append(self._weights_apart(features, training=training))
+        joined = vectors[0] if len(vectors) == 1 else tf.concat(vectors, axis=1)
+        return tf.cast(joined, self.compute_dtype), first_order[0] if len(first_order) == 1 else tf.add_n(first_order)
 
 
-class _ZeroLastColumn(keras.initializers.Initializer):
-    """Another initializer's numbers, and zeros in the last column."""
+class Flat(PooledFields):
+    """Every field as one vector, all of them side by side: `[B, W]`.
 
-    def __init__(self, initializer: keras.initializers.Initializer) -> None:
-        self.initializer = initializer
+    Lists are pooled as in `FieldEmbeddings`; widths may differ. Numbers with representation `value` enter as they are, indicators as
+    counts. Arguments are those of the base class.
 
-    def __call__(self, shape: tuple[int, int], dtype: str | None = None) -> tf.Tensor:
-        vectors = self.initializer((shape[0], shape[1] - 1), dtype=dtype)
-        return tf.pad(vectors, [[0, 0], [0, 1]])
+    Attributes:
+        width: W.
+    """
 
-    def clone(self) -> _ZeroLastColumn:
-        """Returns a copy that draws other numbers."""
-        return _ZeroLastColumn(self.initializer.clone())
+    def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
+        del table_rows
+        self.width = sum(field.width for field in self._input.fields)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Which columns belong to each field."""
+        widths = {field.name: field.width for field in self._input.fields}
+        found: dict[str, slice] = {}
+        start = 0
+        for name in self.field_names:
+            found[name] = slice(start, start + widths[name])
+            start += widths[name]
+        return found
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
+        """Returns `[B, W]`."""
+        _, blocks = self._input.pool(features, training)
+        flat = [tf.reshape(block.vectors, [-1, len(block.names) * block.vectors.shape[-1]]) for block in blocks]
+        return tf.cast(flat[0] if len(flat) == 1 else tf.concat(flat, axis=1), self.compute_dtype)
 
 
 class FirstOrder(keras.layers.Layer):
-    """The linear term: the sum over the fields of one weight a token, pooled for lists, and w * x for numbers.
+    """The linear term: the sum over the fields of one weight an id, pooled for lists, and w * x for numbers.
 
-    It starts at zero and stays float32 under mixed precision: it is a part of the logits.
+    It starts at zero and stays float32 under mixed precision: it is a part of the logits. Every weight is trained, also those of frozen
+    tables; an indicator's ids have one weight each, as those of an embedding.
 
     Args:
-        spec: The features; widths that it declares are not used.
+        spec: The features; what it declares of widths, initializers and representations is not used.
         table_rows: Rows of the tables, padding and OOV included.
         use_bias: Whether to add a global bias.
+        only: Names of the fields that are wanted; all where not given.
         name: Name of the layer.
     """
 
     def __init__(
-        self, spec: FeatureSpec, *, table_rows: Mapping[str, int] | None = None, use_bias: bool = False, name: str | None = None
+        self,
+        spec: FeatureSpec,
+        *,
+        table_rows: Mapping[str, int] | None = None,
+        use_bias: bool = False,
+        only: Collection[str] | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(name=name, autocast=False)
-        features = tuple(feature.model_copy(update={"embedding_dim": None}) for feature in spec.features)
         with keras.name_scope(self.name):
-            self._input = SpecInput(spec.model_copy(update={"features": features}), table_rows, 1, "zeros")
+            self._input = SpecInput(first_order_spec(spec), table_rows, 1, "zeros", pools=True, only=only)
         self._tables = self._input.layers
         self.bias = self.add_weight(shape=(), initializer="zeros", dtype="float32", autocast=False, name="bias") if use_bias else None
         self.built = True
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
         """Returns `[B]`, float32."""
-        total = tf.reduce_sum(self._input.pool(features, training), axis=[1, 2])
+        total = tf.reduce_sum(_concat(self._input.pool(features, training)[1]), axis=[1, 2])
         return total if self.bias is None else total + self.bias.value
+
+
+def _concat(blocks: Sequence[Block]) -> tf.Tensor:
+    return blocks[0].vectors if len(blocks) == 1 else tf.concat([block.vectors for block in blocks], axis=1)

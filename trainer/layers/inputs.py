@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from feature_specs import FeatureSpec
-from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder
+from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder, Flat
+from trainer.layers.plan import field_names
 from trainer.layers.sequence_features import SequenceFeatures
-from trainer.layers.spec_input import field_names
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,32 @@ class Inputs:
     Attributes:
         spec: The features.
         table_rows: Rows of each table, padding and OOV included; needed for tables with a vocabulary.
+        pretrained: Files with the vectors that tables begin with, by table, as the preprocessing job writes them.
     """
 
     spec: FeatureSpec
     table_rows: Mapping[str, int] = field(default_factory=dict)
+    pretrained: Mapping[str, str | Path] = field(default_factory=dict)
 
     def sequences(self, embedding_dim: int, name: str = "sequences") -> SequenceFeatures:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""
-        return SequenceFeatures(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, name=name)
+        return SequenceFeatures(
+            self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name
+        )
 
     def fields(self, embedding_dim: int, name: str = "fields") -> FieldEmbeddings:
-        """Returns a layer from features to one vector a field, `[B, F, D]`."""
-        return FieldEmbeddings(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, name=name)
+        """Returns a layer from features to one vector a field, `[B, F, D]`; all widths must be equal."""
+        return FieldEmbeddings(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name)
 
     def fields_and_first_order(self, embedding_dim: int, name: str = "fields") -> FieldsAndFirstOrder:
         """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`, by one look-up."""
-        return FieldsAndFirstOrder(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, name=name)
+        return FieldsAndFirstOrder(
+            self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name
+        )
+
+    def flat(self, embedding_dim: int, name: str = "flat") -> Flat:
+        """Returns a layer from features to all fields side by side, `[B, W]`; widths may differ."""
+        return Flat(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name)
 
     def first_order(self, use_bias: bool = False, name: str = "first_order") -> FirstOrder:
         """Returns a layer from features to the linear term `[B]`."""
@@ -41,5 +52,5 @@ class Inputs:
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """The feature of each field of `fields`, in order."""
+        """The name of each field of `fields`, in order."""
         return field_names(self.spec)

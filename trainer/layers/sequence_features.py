@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,17 +18,21 @@ class SequenceFeatures(keras.layers.Layer):
     """Embeds every feature as a sequence; a single value is a sequence of length one.
 
     `embeddings, lengths = layer(features)` gives `{name: [B, T, D]}` and `{name: [B]}` (int32), in the order of `columns`. Vectors at
-    and after a row's length are zero, so that a row does not depend on padding nor on the other rows.
+    and after a row's length (before the last `length` positions, where a feature is padded on the left) are zero, so that a row depends
+    on the other rows in its padding alone.
 
-    With a FeatureSpec the features are transformed ones: ids as dense `[B]` or `[B, T]` (0 is missing, padding is on the right),
-    RaggedTensor or SparseTensor; numbers as `[B]`, of which x is embedded as x * v. With `tf.feature_column` columns they are what
-    these columns take; keys are the columns' names, and ids, hashing and combiners are TensorFlow's.
+    With a FeatureSpec the keys are `spec.fields` and the features are transformed ones: ids as dense `[B]` or `[B, T]` (0 is missing),
+    RaggedTensor or SparseTensor, padded on the right; numbers `[B]`, vectors of numbers `[B, size]`, lists of numbers `[B, T]` padded
+    with NaN. A number x is embedded as x * v. A weighted value's vector is multiplied with its weight; the values of one step are pooled
+    by the feature's combiner. With `tf.feature_column` columns the features are what these columns take; keys are the columns' names,
+    and ids, hashing and combiners are TensorFlow's.
 
     Args:
         columns: A FeatureSpec, or `tf.feature_column` columns.
         table_rows: Rows of the spec's tables, padding and OOV included; needed for tables with a vocabulary.
         embedding_dim: Width of the spec's tables that declare none.
-        initializer: Keras initializer of the spec's tables; RandomNormal(stddev=0.01) where not given.
+        initializer: Keras initializer of what declares none in the spec; RandomNormal(stddev=0.01) where not given.
+        pretrained: Files with the vectors that tables of the spec begin with, by table.
         name: Name of the layer.
 
     Example:
@@ -49,6 +54,7 @@ class SequenceFeatures(keras.layers.Layer):
         table_rows: Mapping[str, int] | None = None,
         embedding_dim: int | None = None,
         initializer: keras.initializers.Initializer | str | None = None,
+        pretrained: Mapping[str, str | Path] | None = None,
         name: str | None = None,
     ) -> None:
         # Keras would cast raw numbers to the compute dtype before `call`; the vectors are cast instead.
@@ -56,14 +62,14 @@ class SequenceFeatures(keras.layers.Layer):
         self._input: SpecInput | ColumnInput
         with keras.name_scope(self.name):
             if isinstance(columns, FeatureSpec):
-                self._input = SpecInput(columns, table_rows, embedding_dim, initializer)
+                self._input = SpecInput(columns, table_rows, embedding_dim, initializer, pretrained)
             else:
                 self._input = ColumnInput(columns)
                 self._lookups = self._input.lookups.module  # an attribute, so that the tables are exported
-        if isinstance(self._input, ColumnInput) and (table_rows, embedding_dim, initializer) != (None, None, None):
+        if isinstance(self._input, ColumnInput) and (table_rows, embedding_dim, initializer, pretrained) != (None,) * 4:
             raise ColonnadeError(
-                "table_rows, embedding_dim and initializer belong to a FeatureSpec; tf.feature_column columns declare their own. Leave "
-                "them out."
+                "pretrained, table_rows, embedding_dim and initializer belong to a FeatureSpec; tf.feature_column columns declare their "
+                "own. Leave them out."
             )
         self._tables = self._input.layers  # an attribute, so that Keras tracks them
         self.built = True

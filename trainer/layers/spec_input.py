@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from feature_specs import ColonnadeError, FeatureSpec, Hash, Identity
-from feature_specs.features import AnyFeature, CategoricalFeature, MultiValuedFeature, NumericFeature, SequenceFeature, TokenFeature
-from trainer.layers.features import dense_ids, dense_numbers, flat_ids, sequence_lengths
+from feature_specs import ColonnadeError, FeatureSpec
+from feature_specs.features import NumericFeature, NumericSequenceFeature
+from trainer.layers.indicator_input import IndicatorInput
+from trainer.layers.initializers import Initializer, PretrainedRows, ZeroLastColumn, declared, own, pretrained_width
+from trainer.layers.number_input import NumberInput, ValueInput
+from trainer.layers.plan import Field, fields_of, rows_of_tables, widths_of
+from trainer.layers.pooling import AttentionPooling
 from trainer.layers.tables import NumericVectors, StackedTable
+from trainer.layers.token_input import Block, TokenInput
 
 Vectors = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
+Group = TokenInput | NumberInput | ValueInput | IndicatorInput
+_TABLES = {(True, False): "tables", (True, True): "tables_apart", (False, True): "frozen_tables"}  # trainable, apart
 
 
 class SpecInput:
@@ -24,8 +31,16 @@ class SpecInput:
         spec: The features.
         table_rows: Rows of the tables, padding and OOV included; needed for tables with a vocabulary.
         embedding_dim: Width of what declares none.
-        initializer: Keras initializer; RandomNormal(stddev=0.01) where not given.
-        extra_columns: Added to every width.
+        initializer: Keras initializer of what declares none; RandomNormal(stddev=0.01) where not given.
+        pretrained: Files with the vectors that tables begin with, by table.
+        pools: Whether `pool` is going to be called, and not `embed`.
+        with_weights: Whether the vectors have one more column, for first-order weights, which begins with zeros. Not those of fields that
+            are apart, numbers as they are and indicators.
+        only: Names of the fields that are wanted; all where not given.
+
+    Attributes:
+        fields: In order of the spec.
+        groups: What embeds them.
     """
 
     def __init__(
@@ -34,21 +49,29 @@ class SpecInput:
         table_rows: Mapping[str, int] | None,
         embedding_dim: int | None,
         initializer: keras.initializers.Initializer | str | None = None,
+        pretrained: Mapping[str, str | Path] | None = None,
         *,
-        extra_columns: int = 0,
+        pools: bool = False,
+        with_weights: bool = False,
+        only: Collection[str] | None = None,
     ) -> None:
-        self.names = tuple(feature.name for feature in spec.features)
-        self.widths = {name: width + extra_columns for name, width in _widths(spec, embedding_dim).items()}
-        rows = rows_of_tables(spec, table_rows)
-        self.groups = [
-            _Width(dim, [f for f in spec.features if self.widths[f.name] == dim], rows, initializer)
-            for dim in dict.fromkeys(self.widths.values())
-        ]
+        self.spec, self.initializer, self.with_weights = spec, initializer, with_weights
+        self.rows = rows_of_tables(spec, table_rows)
+        self.pretrained = _pretrained_files(spec, pretrained or {})
+        widths = widths_of(spec, embedding_dim, {table: pretrained_width(path) for table, path in self.pretrained.items()})
+        fields = fields_of(spec, widths, self.rows)
+        self.fields = [field for field in fields if only is None or field.name in only]
+        self.names = tuple(field.name for field in self.fields)
+        # Attention has parameters, which would never be trained where nothing is pooled.
+        attended = [field for field in self.fields if field.is_attended] if pools else []
+        self._attention = {field.name: AttentionPooling(field.width, name=f"attention_{field.name}") for field in attended}
+        self._weighted: list[keras.layers.Layer] = []
+        self.groups = self._groups()
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
         """What holds weights."""
-        return [layer for group in self.groups for layer in group.layers]
+        return [*self._weighted, *self._attention.values()]
 
     def embed(self, features: Mapping[str, Any], training: bool | None) -> Vectors:
         """Returns `{name: [B, T, D]}` and `{name: [B]}`, in the order of the spec."""
@@ -58,160 +81,104 @@ class SpecInput:
             group.embed(features, training, embeddings, lengths)
         return {name: embeddings[name] for name in self.names}, {name: lengths[name] for name in self.names}
 
-    def pool(self, features: Mapping[str, Any], training: bool | None) -> tf.Tensor:
-        """Returns one vector a field, `[B, F, D]`; all widths are equal."""
-        (group,) = self.groups
-        return group.pool(features, training)
+    def pool(self, features: Mapping[str, Any], training: bool | None) -> tuple[list[Block], list[Block]]:
+        """Returns one vector a field: the blocks whose vectors have the extra column, and those without."""
+        weighted: list[Block] = []
+        plain: list[Block] = []
+        for group in self.groups:
+            (weighted if self._has_weights(group) else plain).extend(group.pool(features, training))
+        return weighted, plain
+
+    @property
+    def names_apart(self) -> tuple[str, ...]:
+        """The fields without the extra column."""
+        return tuple(name for group in self.groups if not self._has_weights(group) for name in group.names)
+
+    def _has_weights(self, group: Group) -> bool:
+        if not self.with_weights or isinstance(group, ValueInput | IndicatorInput):
+            return False
+        return not (isinstance(group, TokenInput) and group.is_apart)
+
+    def _groups(self) -> list[Group]:
+        """Returns what embeds the fields, such that those of one width come in order of rank."""
+        ordered = sorted(self.fields, key=lambda field: field.rank)
+        ids, numbers, values, indicators = (
+            [field for field in ordered if field.kind == kind] for kind in ("ids", "number", "value", "indicator")
+        )
+        tokens: dict[tuple[bool, bool, int], list[Field]] = {}
+        for field in ids:
+            tokens.setdefault((field.apart, self.spec.table_options[field.table].trainable, field.width), []).append(field)
+        groups: list[Group] = [self._tokens(members) for (is_apart, *_), members in tokens.items() if not is_apart]
+        for width in dict.fromkeys(field.width for field in numbers):
+            groups.append(self._numbers([field for field in numbers if field.width == width]))
+        groups += [self._tokens(members) for (is_apart, *_), members in tokens.items() if is_apart]
+        groups += [ValueInput(values, self._attention)] if values else []
+        return groups + ([IndicatorInput(indicators)] if indicators else [])
+
+    def _tokens(self, fields: Sequence[Field]) -> TokenInput:
+        """Returns the input of ids whose tables have one width, and are all frozen or all not."""
+        first = fields[0]
+        extra = int(self.with_weights and not first.apart)
+        used = {field.table for field in fields}
+        owners = {table: self.spec.table_options[table] for table in self.rows if table in used}
+        trainable = owners[first.table].trainable
+        initializers: dict[str, Initializer | None] = {}
+        for table, owner in owners.items():
+            initializers[table] = declared(owner.initializer) if owner.initializer else None
+            if table in self.pretrained:
+                initializers[table] = PretrainedRows(self.pretrained[table], initializers[table] or own(self.initializer))
+        width = first.width + extra
+        table = StackedTable(
+            {table: self.rows[table] for table in owners},
+            width,
+            self._initializer(initializers, extra),
+            trainable=trainable,
+            l2={table: owner.l2 for table, owner in owners.items() if owner.l2 is not None and trainable},
+            name=f"{_TABLES[trainable, first.apart]}_{width}",
+        )
+        self._weighted.append(table)
+        return TokenInput(fields, table, self._attention, extra)
+
+    def _numbers(self, fields: Sequence[Field]) -> NumberInput:
+        """Returns the input of numbers whose vectors have one width."""
+        width = fields[0].width + self.with_weights
+        initializers = {field.name: _declared_of_numbers(field) for field in fields}
+        sizes = {field.name: field.size for field in fields}
+        vectors = NumericVectors(sizes, width, self._initializer(initializers, int(self.with_weights)), name=f"numbers_{width}")
+        self._weighted.append(vectors)
+        return NumberInput(fields, vectors, self._attention, int(self.with_weights))
+
+    def _initializer(self, by_part: Mapping[str, Initializer | None], extra: int) -> Initializer | Mapping[str, Initializer]:
+        """Returns one initializer for all parts, or one a part where any has its own; the extra column begins with zeros."""
+
+        def whole(initializer: Initializer | None) -> Initializer:
+            found = own(self.initializer) if initializer is None else initializer
+            return ZeroLastColumn(found) if extra else found
+
+        if not any(by_part.values()):
+            return whole(None)
+        return {part: whole(initializer) for part, initializer in by_part.items()}
 
 
-class _Width:
-    """The features whose vectors have one width."""
-
-    def __init__(
-        self,
-        dim: int,
-        features: Sequence[AnyFeature],
-        rows: Mapping[str, int],
-        initializer: keras.initializers.Initializer | str | None,
-    ) -> None:
-        self.dim = dim
-        self.singles, self.lists, self.numerics = by_kind(features)
-        tables = {f.table_name: rows[f.table_name] for f in features if isinstance(f, TokenFeature)}
-        self.layers: list[keras.layers.Layer] = []
-        if tables:
-            self.table = StackedTable(tables, dim, initializer, name=f"tables_{dim}")
-            self.layers.append(self.table)
-        if self.numerics:
-            self.vectors = NumericVectors(len(self.numerics), dim, initializer, name=f"numbers_{dim}")
-            self.layers.append(self.vectors)
-
-    def embed(
-        self, features: Mapping[str, Any], training: bool | None, embeddings: dict[str, tf.Tensor], lengths: dict[str, tf.Tensor]
-    ) -> None:
-        """Adds this width's features to `embeddings` and `lengths`."""
-        pieces = []
-        if self.singles:
-            ids = tf.stack([dense_ids(features, f) for f in self.singles])  # [S, B]: a feature's vectors lie together
-            pieces.append(_Piece(ids, self.singles, axis=0))
-            lengths |= zip((f.name for f in self.singles), tf.unstack(tf.cast(ids > 0, tf.int32)), strict=True)
-        for feature in self.lists:
-            ids = dense_ids(features, feature)
-            pieces.append(_Piece(ids, [feature]))
-            lengths[feature.name] = sequence_lengths(ids)
-        found = self._look_up(pieces, training)
-        if self.singles:
-            embeddings |= zip((f.name for f in self.singles), tf.unstack(found.pop(0)[:, :, tf.newaxis]), strict=True)
-        embeddings |= zip((f.name for f in self.lists), found, strict=True)
-        if self.numerics:
-            vectors = self.vectors(dense_numbers(features, self.numerics))
-            embeddings |= zip((f.name for f in self.numerics), tf.split(vectors, len(self.numerics), axis=1), strict=True)
-            lengths |= dict.fromkeys((f.name for f in self.numerics), tf.ones(tf.shape(vectors)[:1], tf.int32))
-
-    def pool(self, features: Mapping[str, Any], training: bool | None) -> tf.Tensor:
-        """Returns `[B, F, D]`: single values, pooled lists, numbers."""
-        pieces, rows_of = [], []
-        if self.singles:
-            ids = tf.stack([dense_ids(features, f) for f in self.singles], axis=1)  # [B, S]: an example's vectors lie together
-            pieces.append(_Piece(ids, self.singles))
-        for feature in self.lists:
-            ids, row_of, lengths = flat_ids(features, feature)
-            pieces.append(_Piece(ids, [feature]))
-            rows_of.append((row_of, lengths, feature.combiner))
-        found = self._look_up(pieces, training)
-        fields = [found.pop(0)] if self.singles else []
-        fields += [_pooled(vectors, *row_of)[:, tf.newaxis] for vectors, row_of in zip(found, rows_of, strict=True)]
-        if self.numerics:
-            fields.append(self.vectors(dense_numbers(features, self.numerics)))
-        return fields[0] if len(fields) == 1 else tf.concat(fields, axis=1)
-
-    def _look_up(self, pieces: Sequence[_Piece], training: bool | None) -> list[tf.Tensor]:
-        """Returns the vectors of each piece's ids, zero for id 0, by one gather."""
-        if not pieces:
-            return []
-        flat = [tf.reshape(piece.ids, [-1]) for piece in pieces]
-        rows = [tf.reshape(piece.ids + piece.constant(self.table.offsets), [-1]) for piece in pieces]
-        # The next table's rows follow in the same variable: nobody else would notice an id that is too large.
-        valid = tf.stack([tf.reduce_all((piece.ids >= 0) & (piece.ids < piece.constant(self.table.rows))) for piece in pieces])
-        known = ", ".join(f"{table} {count}" for table, count in self.table.rows.items())
-        # Without a control dependency: then the layers of a step that look the same ids up share the work on them.
-        tf.debugging.Assert(tf.reduce_all(valid), [f"Ids should be in [0, rows) of their tables. Rows: {known}."])
-        vectors = self.table(tf.concat(rows, 0), training=training)
-        vectors *= tf.cast(tf.concat(flat, 0) > 0, tf.float32)[:, tf.newaxis]
-        split = tf.split(vectors, [tf.size(ids) for ids in flat]) if len(flat) > 1 else [vectors]
-        return [tf.reshape(part, [*_shape(piece.ids), self.dim]) for part, piece in zip(split, pieces, strict=True)]
+def _declared_of_numbers(field: Field) -> Initializer | None:
+    feature = field.feature
+    if not isinstance(feature, NumericFeature | NumericSequenceFeature) or feature.initializer is None:
+        return None
+    return declared(feature.initializer)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Ids that are looked up together, of one feature, or of several along `axis`."""
-
-    ids: tf.Tensor
-    features: Sequence[TokenFeature]
-    axis: int = -1
-
-    def constant(self, by_table: Mapping[str, int]) -> tf.Tensor:
-        """Returns each feature's value in `by_table`, in a shape that goes with `ids`."""
-        values = tf.constant([by_table[feature.table_name] for feature in self.features], tf.int64)
-        return values[:, tf.newaxis] if self.axis == 0 else values
-
-
-def by_kind(
-    features: Sequence[AnyFeature],
-) -> tuple[list[CategoricalFeature], list[MultiValuedFeature | SequenceFeature], list[NumericFeature]]:
-    """Returns the single-valued, the list and the numeric features: fields lie in this order, with the fewest copies."""
-    singles = [f for f in features if isinstance(f, CategoricalFeature)]
-    lists = [f for f in features if isinstance(f, MultiValuedFeature | SequenceFeature)]
-    return singles, lists, [f for f in features if isinstance(f, NumericFeature)]
-
-
-def field_names(spec: FeatureSpec) -> tuple[str, ...]:
-    """Returns the feature of each field, in order."""
-    return tuple(feature.name for features in by_kind(spec.features) for feature in features)
-
-
-def rows_of_tables(spec: FeatureSpec, table_rows: Mapping[str, int] | None) -> dict[str, int]:
-    """Returns the rows of every table of `spec`, padding and OOV included.
+def _pretrained_files(spec: FeatureSpec, given: Mapping[str, str | Path]) -> dict[str, str | Path]:
+    """Returns the file of every table whose vectors are pretrained.
 
     Raises:
-        ColonnadeError: A table with a vocabulary is not in `table_rows`.
+        ColonnadeError: One is not in `given`.
     """
-    rows: dict[str, int] = {}
-    for table, encoding in spec.tables.items():
-        if isinstance(encoding, Hash):
-            rows[table] = 1 + encoding.num_buckets
-        elif isinstance(encoding, Identity):
-            rows[table] = 1 + encoding.num_buckets + 1
-        elif table_rows is not None and table in table_rows:
-            rows[table] = table_rows[table]
-        else:
-            raise ColonnadeError(
-                f"The number of rows of table {table!r} is not known: it has a vocabulary. Received table_rows: "
-                f"{dict(table_rows or {}) or None}. Pass table_rows=DataDirectory.open(...).table_rows."
-            )
-    return rows
-
-
-def _widths(spec: FeatureSpec, embedding_dim: int | None) -> dict[str, int]:
-    if embedding_dim is not None and embedding_dim < 1:
-        raise ColonnadeError(f"embedding_dim should be at least 1. Received: {embedding_dim}.")
-    tables = spec.table_widths
-    declared = {f.name: tables.get(f.table_name) if isinstance(f, TokenFeature) else f.embedding_dim for f in spec.features}
-    without = [name for name, width in declared.items() if width is None]
-    if without and embedding_dim is None:
-        raise ColonnadeError(f"Features without a width: {', '.join(without)}. Pass embedding_dim, or declare one for each in the spec.")
-    return {name: width or embedding_dim or 0 for name, width in declared.items()}
-
-
-def _pooled(vectors: tf.Tensor, row_of: tf.Tensor, lengths: tf.Tensor, combiner: str) -> tf.Tensor:
-    """Returns the sum, mean or sum / sqrt(length) of each row's vectors, `[B, D]`; `row_of` ascends."""
-    totals = tf.math.segment_sum(vectors, row_of)  # ends at the last row that is not empty
-    totals = tf.pad(totals, [[0, tf.size(lengths) - tf.shape(totals)[0]], [0, 0]])
-    if combiner == "sum":
-        return totals
-    divisor = tf.maximum(tf.cast(lengths, tf.float32), 1)
-    return totals / (divisor if combiner == "mean" else tf.sqrt(divisor))[:, tf.newaxis]
-
-
-def _shape(ids: tf.Tensor) -> list[tf.Tensor | int]:
-    """Returns the shape, static where it is known."""
-    return [known if known is not None else tf.shape(ids)[axis] for axis, known in enumerate(ids.shape)]
+    embedded = {feature.table_name for feature in spec.table_features if feature.representation == "embedding"}
+    wanted = [table for table, owner in spec.table_options.items() if getattr(owner, "pretrained", None) and table in embedded]
+    without = [table for table in wanted if table not in given]
+    if without:
+        raise ColonnadeError(
+            f"Tables with pretrained vectors and no file for them: {', '.join(without)}. Received pretrained: {dict(given) or None}. Pass "
+            "pretrained=DataDirectory.open(...).pretrained."
+        )
+    return {table: given[table] for table in wanted}

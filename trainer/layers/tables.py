@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-Initializer = Callable[..., tf.Tensor]
+from trainer.layers.initializers import Initializer, stacked
 
 
 class StackedTable(keras.layers.Layer):
@@ -22,6 +21,7 @@ class StackedTable(keras.layers.Layer):
         dim: Width of the tables.
         initializer: Keras or TensorFlow initializer, of all tables or by table; RandomNormal(stddev=0.01) where not given.
         trainable: Whether the variable is trained.
+        l2: Penalty of the tables that declare their own.
         name: Name of the layer.
 
     Attributes:
@@ -29,6 +29,8 @@ class StackedTable(keras.layers.Layer):
         dim: Width of the tables.
         rows: Rows of each table.
         offsets: First row of each table.
+        l2: lambda of (lambda / 2) * sum of squares over the rows of a step, of the tables that declare their own; row-wise optimizers
+            apply it, and their own to the others.
         answer: Called in training, where it is set, with the row numbers `[n]` (repeated ones included); gives the vectors `[n, dim]`
             instead of the gather. Row-wise optimizers read rows with their state here, each once.
     """
@@ -40,15 +42,16 @@ class StackedTable(keras.layers.Layer):
         initializer: Initializer | str | Mapping[str, Initializer] | None = None,
         *,
         trainable: bool = True,
+        l2: Mapping[str, float] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, dtype="float32", autocast=False)
         self.answer: Callable[[tf.Tensor], tf.Tensor] | None = None
-        self.dim, self.rows = dim, dict(rows)
+        self.dim, self.rows, self.l2 = dim, dict(rows), dict(l2 or {})
         self.offsets = dict(zip(rows, itertools.accumulate(rows.values(), initial=0), strict=False))
         self.table = self.add_weight(
             shape=(sum(rows.values()), dim),
-            initializer=_stacked(rows, initializer),
+            initializer=stacked(rows, initializer),
             dtype="float32",
             autocast=False,
             trainable=trainable,
@@ -65,43 +68,41 @@ class StackedTable(keras.layers.Layer):
 
 
 class NumericVectors(keras.layers.Layer):
-    """One learned vector a numeric feature; x is embedded as x * v, as factorization machines do.
+    """One learned vector a number; x is embedded as x * v, as factorization machines do, and a vector of numbers as the sum of these.
 
     Every vector is used by every example, so this is a dense variable `[N, dim]` beside the stacked tables.
 
     Args:
-        count: How many features, N.
+        sizes: How many numbers each feature has; N is their sum.
         dim: Width of the vectors.
-        initializer: Keras initializer; RandomNormal(stddev=0.01) where not given.
+        initializer: Keras initializer, of all or by feature; RandomNormal(stddev=0.01) where not given.
         name: Name of the layer.
     """
 
-    def __init__(self, count: int, dim: int, initializer: Initializer | str | None = None, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        dim: int,
+        initializer: Initializer | str | Mapping[str, Initializer] | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name, dtype="float32", autocast=False)
-        self.vectors = self.add_weight(shape=(count, dim), initializer=_own(initializer), dtype="float32", autocast=False, name="vectors")
+        self.sizes = dict(sizes)
+        self.offsets = dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False))
+        self.count = sum(sizes.values())
+        self.vectors = self.add_weight(
+            shape=(self.count, dim), initializer=stacked(sizes, initializer), dtype="float32", autocast=False, name="vectors"
+        )
         self.built = True
 
     def call(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Returns `[B, N, dim]` for `[B, N]`."""
-        return numbers[:, :, tf.newaxis] * self.vectors.value
+        """Returns `[B, n, dim]` for the first n numbers `[B, n]`, each with its own vector."""
+        first = numbers.shape[1]
+        vectors = self.vectors.value if first == self.count else self.vectors.value[:first]
+        return numbers[:, :, tf.newaxis] * vectors
 
-
-def _own(initializer: Initializer | str | None) -> Initializer:
-    """Returns an initializer that no other variable uses: one object would give variables of equal shape equal numbers."""
-    if initializer is None:
-        return keras.initializers.RandomNormal(stddev=0.01)
-    found: Any = keras.initializers.get(initializer)
-    return found.clone() if isinstance(found, keras.initializers.Initializer) else found
-
-
-def _stacked(rows: Mapping[str, int], initializer: Initializer | str | Mapping[str, Initializer] | None) -> Initializer:
-    """Returns the initializer of the whole stack."""
-    if not isinstance(initializer, Mapping):
-        return _own(initializer)
-    by_table = {table: _own(initializer[table]) for table in rows}
-
-    def initial_value(shape: tuple[int, int], dtype: str) -> tf.Tensor:
-        dtype = tf.as_dtype(dtype)
-        return tf.concat([tf.cast(by_table[table]([count, shape[1]], dtype=dtype), dtype) for table, count in rows.items()], axis=0)
-
-    return initial_value
+    def project(self, numbers: tf.Tensor, feature: str) -> tf.Tensor:
+        """Returns `[..., dim]` for the numbers `[..., size]` of one feature: the sum of x * v over its numbers."""
+        start = self.offsets[feature]
+        return tf.tensordot(numbers, self.vectors.value[start : start + self.sizes[feature]], axes=1)

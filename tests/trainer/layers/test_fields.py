@@ -155,7 +155,7 @@ def test_field_names_and_number() -> None:
 
 
 def test_unequal_widths_are_named() -> None:
-    with pytest.raises(ColonnadeError, match=r"needs equal widths\. Received: 2 \(age, ad\); 8 \(tags\)\. Leave `embedding_dim` out"):
+    with pytest.raises(ColonnadeError, match=r"needs equal widths\. Received: 2 \(age, ad\); 8 \(tags\)\. Leave `embedding_dim` \(and"):
         Inputs(small_spec(tags=8)).fields(2)
 
 

@@ -78,7 +78,7 @@ def test_an_optimizer_answers_lookups_in_training_only() -> None:
 def test_tables_stay_float32_under_any_policy(policy: str) -> None:
     keras.config.set_dtype_policy(policy)
     try:
-        table, vectors = StackedTable({"user": 4}, 2), NumericVectors(1, 2)
+        table, vectors = StackedTable({"user": 4}, 2), NumericVectors({"age": 1}, 2)
         assert table(tf.constant([1])).dtype == table.table.value.dtype == tf.float32
         assert vectors(tf.constant([[1.0]])).dtype == vectors.vectors.value.dtype == tf.float32
     finally:
@@ -92,7 +92,7 @@ def test_frozen_tables_have_no_trainable_variable() -> None:
 
 
 def test_numeric_vectors() -> None:
-    layer = NumericVectors(2, 3, "ones")
+    layer = NumericVectors({"age": 1, "price": 1}, 3, "ones")
     layer.vectors.assign([[1, 2, 3], [4, 5, 6]])
     # Example (10, 0.5): 10 * (1, 2, 3) and 0.5 * (4, 5, 6).
     np.testing.assert_array_equal(layer(tf.constant([[10, 0.5]])), [[[10, 20, 30], [2, 2.5, 3]]])
