@@ -1,4 +1,4 @@
-"""Delimited text that Arrow cannot read, row by row: the job and serving have to agree on what is a row."""
+"""Delimited text that Arrow cannot be trusted with, line by line: the job and serving have to agree on what is a row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import csv
 import io
 from collections.abc import Iterator
 from typing import NamedTuple
+
+import numpy as np
+
+_LF, _CR, _QUOTE = 10, 13, 34
+_UNCLOSED = "unexpected end of data"
+# How much of what a value of several lines looks like has to be chance before it is taken as rows between two stray quotes.
+_COINCIDENCES = 3
+# A value may be long; the limit of Python's csv module is for the whole process.
+csv.field_size_limit(1 << 30)
 
 
 class Line(NamedTuple):
@@ -24,31 +33,123 @@ def is_utf8(data: bytes) -> bool:
         return False
 
 
-def parse_odd(row: bytes, expected: int, delimiter: str, *, quoting: bool = True) -> Iterator[Line]:
-    """Reads one row of `expected` values, or several where line ends between quotes make no sense as part of a value.
+def line_starts(data: bytes) -> np.ndarray:
+    """Returns the offset of each line, blank ones included; a line ends with LF, CR LF or CR."""
+    array = np.frombuffer(data, dtype=np.uint8)
+    # Most files have no carriage return at all.
+    is_end = array == _LF if b"\r" not in data else (array == _LF) | ((array == _CR) & (np.append(array[1:], 0) != _LF))
+    starts = np.append(0, np.flatnonzero(is_end) + 1)
+    return starts[starts < len(array)]
 
-    With a stray quote it is anyone's guess which line ends belong to a value: what is not one row of several lines is taken as several
-    rows. Blank lines are none.
+
+def row_starts(data: bytes, quoting: bool) -> np.ndarray:
+    """Returns the offset of each row that is not blank: the begin, and what follows each line end outside quotes."""
+    starts = line_starts(data)
+    array = np.frombuffer(data, dtype=np.uint8)
+    if quoting and b'"' in data:
+        # A doubled quote inside quotes changes the count by two, which is as good as nothing.
+        starts = starts[np.searchsorted(np.flatnonzero(array == _QUOTE), starts) % 2 == 0]
+    blank = (array[starts] == _LF) | (array[starts] == _CR)
+    return starts[~blank]
+
+
+def looks_merged(data: bytes, starts: np.ndarray, expected: int, delimiter: bytes) -> bool:
+    """Whether the rows of several lines look like rows that stray quotes have joined, more often than like values with line ends.
+
+    Args:
+        data: Whole rows.
+        starts: Where each begins, by their quotes.
+        expected: Values a row.
+        delimiter: Between them.
     """
-    whole = _values(row, expected, delimiter, quoting)
-    if b"\n" not in row or not isinstance(whole, str):
-        yield Line(0, row, whole)
-        return
-    offset = 0
-    for part in row.split(b"\n"):
-        line = part.removesuffix(b"\r")
-        if line:
-            yield Line(offset, line, _values(line, expected, delimiter, quoting))
-        offset += len(part) + 1
+    ends = np.append(starts[1:], len(data))
+    lines = line_starts(data)
+    several = np.searchsorted(lines, ends) - np.searchsorted(lines, starts) > 1
+    rows = (data[begin:end].rstrip(b"\r\n") for begin, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True))
+    suspects = [_is_merged(row, expected, delimiter) for row in rows if b"\n" in row or b"\r" in row]
+    return 2 * sum(suspects) > len(suspects)
 
 
-def _values(row: bytes, expected: int, delimiter: str, quoting: bool) -> list[bytes] | str:
+def split_rows(data: bytes, expected: int, delimiter: bytes, *, quoting: bool = True) -> list[Line]:
+    """Reads rows of `expected` values from text that may be broken anywhere.
+
+    A row is one line, or the lines that a value between quotes reaches over. What is neither costs one line: reading goes on behind it.
+    Where most rows of several lines look like single rows between two stray quotes, those are taken line by line as well. Blank lines
+    are no rows.
+    """
+    rows = list(_rows(data, expected, delimiter, quoting, keep_merged=True))
+    several = [row for row in rows if not isinstance(row.values, str) and (b"\n" in row.data or b"\r" in row.data)]
+    if 2 * sum(_is_merged(row.data, expected, delimiter) for row in several) > len(several):
+        rows = list(_rows(data, expected, delimiter, quoting, keep_merged=False))
+    return rows
+
+
+def _rows(data: bytes, expected: int, delimiter: bytes, quoting: bool, keep_merged: bool) -> Iterator[Line]:
+    starts = line_starts(data)
+    bounds = [*starts.tolist(), len(data)]
+    number = 0
+    while number < len(starts):
+        begin = bounds[number]
+        line = data[begin : bounds[number + 1]].rstrip(b"\r\n")
+        number += 1
+        if not line:
+            continue
+        values = _values(line, expected, delimiter, quoting)
+        # A quote that is still open may be closed on a later line; what is behind that decides whether it is.
+        end = begin + len(line)
+        while values == _UNCLOSED:
+            end = _next_line_with_a_closing_quote(data, end, starts, bounds)
+            if end < 0:
+                break
+            whole = data[begin:end].rstrip(b"\r\n")
+            values = _values(whole, expected, delimiter, quoting)
+            if not isinstance(values, str) and (keep_merged or not _is_merged(whole, expected, delimiter)):
+                line = whole
+                number = int(np.searchsorted(starts, end))
+            elif values != _UNCLOSED:
+                values = _UNCLOSED
+                break
+        yield Line(begin, line, "broken quotes: a quote is not closed" if values == _UNCLOSED else values)
+
+
+def _next_line_with_a_closing_quote(data: bytes, position: int, starts: np.ndarray, bounds: list[int]) -> int:
+    """Returns where the line ends that holds the next quote that is not doubled; -1 where there is none."""
+    while (quote := data.find(b'"', position)) >= 0:
+        position = quote
+        while position < len(data) and data[position] == _QUOTE:
+            position += 1
+        if (position - quote) % 2:
+            return bounds[int(np.searchsorted(starts, quote, side="right"))]
+    return -1
+
+
+def _is_merged(row: bytes, expected: int, delimiter: bytes) -> bool:
+    """Whether each line of a row would be a row by itself, but for the quote that begins or ends the value of several lines."""
+    lines = [line for line in row.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n") if line]
+    if (len(lines) - 1) * (expected - 1) < _COINCIDENCES:
+        return False
+    opening = lines[0].rfind(delimiter + b'"')
+    opening = opening + len(delimiter) if opening >= 0 else 0
+    closing = lines[-1].find(b'"')
+    while lines[-1][closing + 1 : closing + 2] == b'"':
+        closing = lines[-1].find(b'"', closing + 2)
+    if closing < 0:
+        return False
+    lines[0] = lines[0][:opening] + lines[0][opening + 1 :]
+    lines[-1] = lines[-1][:closing] + lines[-1][closing + 1 :]
+    return not any(isinstance(_values(line, expected, delimiter, quoting=True), str) for line in lines)
+
+
+def _values(row: bytes, expected: int, delimiter: bytes, quoting: bool) -> list[bytes] | str:
     """Returns the values of a row, or the reason why it is none."""
+    if not quoting or b'"' not in row:
+        values = row.split(delimiter)
+        return values if len(values) == expected else f"expected {expected} values, received {len(values)}"
     text = io.StringIO(row.decode(errors="surrogateescape"), newline="")
     try:
-        records = list(csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE, strict=True))
+        records = list(csv.reader(text, delimiter=delimiter.decode(), strict=True))
     except csv.Error as error:
-        return f"broken quotes: {error}"
+        return _UNCLOSED if str(error) == _UNCLOSED else f"broken quotes: {error}"
     if len(records) != 1:
         return f"expected one row, received {len(records)}"
     if len(records[0]) != expected:

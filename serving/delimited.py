@@ -11,7 +11,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
-from preprocessing.delimited import is_utf8, parse_odd
+from preprocessing.delimited import is_utf8, looks_merged, split_rows
 from serving.rejects import Rejects
 from serving.text import Block
 
@@ -61,21 +61,24 @@ def parse(path: Path, block: Block, names: list[str], delimiter: str, rejects: R
         return _parse_odd_csv(path, block, names, delimiter, rejects)
     if table.num_rows + len(invalid) != len(block.starts) or any('"' in text for _, text in invalid.values()):
         return _parse_odd_csv(path, block, names, delimiter, rejects)
+    if b'"' in block.data and looks_merged(block.data, block.starts, len(names), delimiter.encode()):
+        return _parse_odd_csv(path, block, names, delimiter, rejects)
     for number, (received, text) in invalid.items():
         rejects.add(path, int(block.lines[number]), f"expected {len(names)} values, received {received}", text)
     return table, np.delete(block.lines, list(invalid))
 
 
 def _parse_odd_csv(path: Path, block: Block, names: list[str], delimiter: str, rejects: Rejects) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Reads a block that Arrow cannot, row by row."""
+    """Reads a block that Arrow cannot, line by line."""
     rows, lines = [], []
-    for first, whole_row in zip(block.lines.tolist(), block.rows(), strict=True):
-        for line in parse_odd(whole_row, len(names), delimiter):
-            number = first + whole_row.count(b"\n", 0, line.offset)
-            if isinstance(line.values, str):
-                rejects.add(path, number, line.values, line.data.decode(errors="replace"))
-            else:
-                rows.append(line.values)
-                lines.append(number)
+    first = int(block.starts[0])
+    number, counted = int(block.lines[0]) - block.data.count(b"\n", 0, first), 0
+    for line in split_rows(block.data, len(names), delimiter.encode()):
+        number, counted = number + block.data.count(b"\n", counted, line.offset), line.offset
+        if isinstance(line.values, str):
+            rejects.add(path, number, line.values, line.data.decode(errors="replace"))
+        else:
+            rows.append(line.values)
+            lines.append(number)
     columns = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(names))]
     return pa.Table.from_arrays(columns, names=names), np.array(lines, np.int64)

@@ -10,21 +10,10 @@ from fnmatch import fnmatchcase
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from feature_specs import ColonnadeError, FeatureSpec, TextTable
+from feature_specs import ColonnadeError, FeatureSpec
+from feature_specs.sources import Table
 from preprocessing.sources.fetch import fetch
-
-
-@dataclass(frozen=True)
-class InputFile:
-    """One file and its size in bytes."""
-
-    path: str
-    size: int
-
-    @property
-    def base_name(self) -> str:
-        """The last part of the path."""
-        return posixpath.basename(self.path)
+from preprocessing.sources.streams import SUFFIXES, InputFile, check_not_empty, members, unpack
 
 
 @dataclass(frozen=True)
@@ -34,9 +23,14 @@ class InputFiles:
     rows: tuple[InputFile, ...]
     joins: tuple[tuple[InputFile, ...], ...]
 
+    def unpacked(self, folder: str) -> InputFiles:
+        """Returns the files, those that are compressed or in an archive as copies in `folder`, so that they can be cut in ranges."""
+        groups = [unpack(files, f"{folder}/{i}") for i, files in enumerate((self.rows, *self.joins))]
+        return InputFiles(tuple(groups[0]), tuple(map(tuple, groups[1:])))
+
 
 def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
-    """Matches `inputs` (files, folders, globs) to the tables of the spec; without inputs, the data set is fetched.
+    """Matches `inputs` (files, folders, globs, zip archives) to the tables of the spec; without inputs, the data set is fetched.
 
     Raises:
         ColonnadeError: Nothing matches an input, a table has no file, or a file is empty.
@@ -47,14 +41,22 @@ def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
     elif source.fetch is not None:
         found = [InputFile(str(path), path.stat().st_size) for path in fetch(source.fetch)]
     else:
-        raise ColonnadeError(f"Data set {spec.name!r} cannot be fetched. Give its files with --input FILE...")
+        by_hand = f" {source.instructions}" if source.instructions else ""
+        raise ColonnadeError(f"Data set {spec.name!r} cannot be fetched. Give its files with --input FILE...{by_hand}")
     # Each file once, in an order that does not depend on how the inputs were named.
     found = sorted({file.path: file for file in found}.values(), key=lambda file: file.path)
+    loose = [file for file in found if not file.path.endswith(".zip")]
+    packed = [member for file in found if file.path.endswith(".zip") for member in _inside(file)]
     tables = (source.rows, *(join.table for join in source.joins))
-    files = [_matching(table, found, tables) for table in tables]
+    # A file beside the archive that it came from is the same file.
+    files = [_matching(table, loose, tables) or _matching(table, packed, tables) for table in tables]
+    for table, group in zip(tables, files, strict=True):
+        if not group:
+            names = [file.base_name for file in (*loose, *packed)]
+            given = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            raise ColonnadeError(f"No input file is called {table.files or '(anything left)'!r}, which the spec needs. Given: {given}.")
     for file in (file for group in files for file in group):
-        if file.size == 0:
-            raise ColonnadeError(f"Input {file.path!r} is empty (0 bytes). Give a file with rows.")
+        check_not_empty(file)
     return InputFiles(files[0], tuple(files[1:]))
 
 
@@ -67,29 +69,36 @@ def _listed(given: str) -> list[InputFile]:
     # A folder matches its own name too; it counts through the files in it.
     inside = [InputFile(m.path, m.size_in_bytes) for m in matched[1].metadata_list]
     itself = [InputFile(m.path, m.size_in_bytes) for m in matched[0].metadata_list]
-    files = [file for file in inside or itself if not file.base_name.startswith(".") and not _is_folder(file.path)]
+    files = [file for file in inside or itself if (file.path == given or not _is_hidden(file)) and not _is_folder(file.path)]
     if not files:
         raise ColonnadeError(f"No file matches --input {given!r}. Check the path; quote a glob so that the shell leaves it alone.")
     return files
+
+
+def _inside(archive: InputFile) -> list[InputFile]:
+    files = [member for member in members(archive) if not _is_hidden(member)]
+    if not files:
+        raise ColonnadeError(f"Archive {archive.path!r} holds no file.")
+    return files
+
+
+def _is_hidden(file: InputFile) -> bool:
+    """Whether a file is there for a program: `.DS_Store`, `_SUCCESS`."""
+    return file.base_name.startswith((".", "_")) or "__MACOSX/" in file.path
 
 
 def _is_folder(path: str) -> bool:
     return FileSystems.get_filesystem(path).scheme() is None and posixpath.isdir(path)
 
 
-def _matches(table: TextTable, file: InputFile) -> bool:
+def _matches(table: Table, file: InputFile) -> bool:
     """Whether the name of a file, compressed or not, is that of the table."""
-    names = (file.base_name, file.base_name.removesuffix(".gz").removesuffix(".bz2"))
+    names = [file.base_name, *(file.base_name.removesuffix(suffix) for suffix in SUFFIXES)]
     return table.files is not None and any(fnmatchcase(name, table.files) for name in names)
 
 
-def _matching(table: TextTable, found: Sequence[InputFile], tables: Sequence[TextTable]) -> tuple[InputFile, ...]:
+def _matching(table: Table, found: Sequence[InputFile], tables: Sequence[Table]) -> tuple[InputFile, ...]:
     """Returns the files of one table; a table without a pattern takes those that no other table claims."""
     if table.files is None:
-        files = tuple(file for file in found if not any(_matches(other, file) for other in tables))
-    else:
-        files = tuple(file for file in found if _matches(table, file))
-    if not files:
-        given = ", ".join(file.base_name for file in found[:10]) + (", ..." if len(found) > 10 else "")
-        raise ColonnadeError(f"No input file is called {table.files or '(anything left)'!r}, which the spec needs. Given: {given}.")
-    return files
+        return tuple(file for file in found if not any(_matches(other, file) for other in tables))
+    return tuple(file for file in found if _matches(table, file))

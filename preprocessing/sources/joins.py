@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,11 @@ import pyarrow.compute as pc
 
 from feature_specs import ColonnadeError, FeatureSpec, Join
 from feature_specs.errors import did_you_mean
-from preprocessing.sources.text import TextRange, read
+from preprocessing.negatives import resampled
+from preprocessing.sources.casting import cast
+from preprocessing.sources.ranges import Range
+from preprocessing.sources.tables import read
+from preprocessing.splits import hashes_whole_rows
 from preprocessing.staging import read_batches, write_table
 
 
@@ -33,7 +37,10 @@ def wanted_columns(spec: FeatureSpec, available: Sequence[Sequence[str]]) -> lis
     Raises:
         ColonnadeError: No table has a column that the spec names.
     """
-    wanted: list[list[str]] = [list(dict.fromkeys(available[0])) if not spec.split.by else []] + [[join.key] for join in spec.source.joins]
+    rows = list(dict.fromkeys(available[0])) if hashes_whole_rows(spec.split) else []
+    wanted: list[list[str]] = [rows, *([join.key] for join in spec.source.joins)]
+    for column in resampled(spec):
+        _require(column, available[0], "negatives (in the rows, not in a side table)")
     for place, join in enumerate(spec.source.joins, start=1):
         _require(join.key, [*available[place]], f"the key of the side table {join.table.files!r}")
         _require(join.key, [c for columns in available[:place] for c in columns], f"the join with {join.table.files!r}")
@@ -58,16 +65,10 @@ def _reader(spec: FeatureSpec, column: str) -> str:
     names = [repr(feature.name) for feature in spec.read_features if feature.raw_column == column]
     if names:
         return f"feature {' and '.join(names)}"
-    return "the label" if column == spec.label.column else "split.by" if column in spec.split.by else "a key"
+    return "the label" if column == spec.label.column else "split.by" if column in getattr(spec.split, "by", ()) else "a key"
 
 
-def common_columns(ranges: Iterable[TextRange]) -> list[str]:
-    """Returns the columns that all files of a table have, in the order of the first."""
-    ranges = list(ranges)
-    return [column for column in ranges[0].columns if all(column in other.columns for other in ranges)]
-
-
-def store(join: Join, ranges: Sequence[TextRange], wanted: Sequence[str], path: str) -> SideTable:
+def store(join: Join, ranges: Sequence[Range], wanted: Sequence[str], path: str) -> SideTable:
     """Reads a side table and keeps it at `path`.
 
     Raises:
@@ -80,7 +81,11 @@ def store(join: Join, ranges: Sequence[TextRange], wanted: Sequence[str], path: 
             line, _ = next(parsed.locate([number]))
             raise ColonnadeError(f"Side table {source.path!r}, line {line}: {reason}. Mend or remove the line.")
         parts.append(parsed.table)
-    table = pa.concat_tables(parts)
+    table = pa.concat_tables(parts).combine_chunks()
+    keys, invalid = cast(table[join.key].combine_chunks(), "string")
+    if invalid.any():
+        raise ColonnadeError(f"Side table {ranges[0].path!r} has lists in the column {join.key!r}. Give one key a row.")
+    table = table.set_column(table.column_names.index(join.key), join.key, keys)
     # An empty key means a missing one, and missing never equals missing.
     table = table.filter(pc.greater(pc.binary_length(table[join.key]), 0)).combine_chunks()
     if len(table) == 0:
@@ -107,7 +112,7 @@ def join_all(columns: Mapping[str, pa.Array], sides: Sequence[SideTable]) -> dic
     joined = dict(columns)
     for side in sides:
         table = _load(side.path)
-        place = pc.index_in(joined[side.key], value_set=table[side.key])
+        place = pc.index_in(cast(joined[side.key], "string")[0], value_set=table[side.key])
         for name in table.column_names:
             joined.setdefault(name, table[name].combine_chunks().take(place))
     return joined

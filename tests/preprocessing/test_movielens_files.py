@@ -11,8 +11,8 @@ from feature_specs.datasets import get_dataset
 from preprocessing.examples import from_columns
 from preprocessing.sources.fetch import cache_folder
 from preprocessing.sources.files import find_files
-from preprocessing.sources.joins import common_columns, join_all, store, wanted_columns
-from preprocessing.sources.text import plan, read
+from preprocessing.sources.joins import join_all, store, wanted_columns
+from preprocessing.sources.tables import common_columns, plan, read
 
 SPEC = get_dataset("movielens_100k")
 FILES = sorted(cache_folder().glob("recbole-*/**/ml-100k.*"))

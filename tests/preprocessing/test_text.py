@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_specs import ColonnadeError, TextTable
-from preprocessing.sources import text
-from preprocessing.sources.files import InputFile
+from preprocessing.sources import tables, text
+from preprocessing.sources.streams import InputFile
 
 CELL = st.text(alphabet='abé ,;|\t"\n\x00', max_size=5)
 LINE = st.text(alphabet='a,"\n\r\x00', max_size=12)
@@ -28,8 +28,8 @@ def _file(path: Path, content: bytes) -> InputFile:
 def _read(table: TextTable, file: InputFile, wanted: list[str]) -> tuple[list[list[bytes]], list[str], list[tuple[int | None, str]]]:
     """Returns rows, reasons of ragged lines and their places, over all ranges."""
     rows, reasons, places = [], [], []
-    for part in text.plan(table, [file]):
-        parsed = text.read(part, wanted)
+    for part in tables.plan(table, [file]):
+        parsed = tables.read(part, wanted)
         rows += [list(row.values()) for row in parsed.table.to_pylist()]
         reasons += [parsed.ragged[number] for number in sorted(parsed.ragged)]
         places += list(parsed.locate(sorted(parsed.ragged)))
@@ -99,7 +99,7 @@ def test_a_quote_that_never_closes_ends_its_range(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(text, "RANGE_BYTES", 100)
     monkeypatch.setattr(text, "_LONGEST_QUOTE_BYTES", 50)
     file = _file(tmp_path / "a.csv", b'x,y\n1,"2\n' + b"3,4\n" * 500)
-    assert max(part.size for part in text.plan(TextTable(), [file])) < 200
+    assert max(part.size for part in tables.plan(TextTable(), [file])) < 200
     rows, reasons, places = _read(TextTable(), file, ["x"])
     assert (len(rows), len(reasons), places) == (500, 1, [(2, '1,"2')])
 
@@ -107,7 +107,7 @@ def test_a_quote_that_never_closes_ends_its_range(tmp_path: Path, monkeypatch: p
 def test_ranges_are_bounded_and_cover_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"x\n" + b"".join(b"%d\n" % i for i in range(1000))
     monkeypatch.setattr(text, "RANGE_BYTES", 100)
-    ranges = text.plan(TextTable(), [_file(tmp_path / "a.csv", content)])
+    ranges = tables.plan(TextTable(), [_file(tmp_path / "a.csv", content)])
     assert ranges[0].begin == 2
     assert [part.end for part in ranges[:-1]] == [part.begin for part in ranges[1:]]
     assert ranges[-1].end == len(content)
@@ -116,7 +116,7 @@ def test_ranges_are_bounded_and_cover_the_file(tmp_path: Path, monkeypatch: pyte
 
 def test_header_variants(tmp_path: Path) -> None:
     plain = _file(tmp_path / "a.csv", b'\xef\xbb\xbfid,"first, last"\r\n1,2\r\n')
-    assert text.plan(TextTable(), [plain])[0].columns == ("id", "first, last")
+    assert tables.plan(TextTable(), [plain])[0].columns == ("id", "first, last")
     renamed = TextTable(columns=("p", "q"))
     assert _read(renamed, plain, ["q"])[0] == [[b"2"]]
     headless = TextTable(header=False, columns=("p", "q"), delimiter=";")
@@ -134,12 +134,12 @@ def test_a_compressed_file_is_one_range(tmp_path: Path) -> None:
 def test_errors_name_the_file_and_the_fix(tmp_path: Path) -> None:
     file = _file(tmp_path / "a.csv", b"x,y\n1,2\n")
     with pytest.raises(ColonnadeError, match=r"has 2 columns in its header, the spec names 1: x\. Correct `columns` or `delimiter`"):
-        text.plan(TextTable(columns=("x",)), [file])
+        tables.plan(TextTable(columns=("x",)), [file])
     with pytest.raises(ColonnadeError, match=r"'a\.csv' has no header: name its `columns` in the spec"):
-        text.plan(TextTable(header=False), [file])
+        tables.plan(TextTable(header=False), [file])
     with pytest.raises(ColonnadeError, match=r"several columns of the same name: 'x'\. Rename them"):
-        text.plan(TextTable(), [_file(tmp_path / "b.csv", b"x,y,x\n1,2,3\n")])
+        tables.plan(TextTable(), [_file(tmp_path / "b.csv", b"x,y,x\n1,2,3\n")])
     with pytest.raises(ColonnadeError, match=r"'.*mac\.csv' cannot be read as text: its first line is no header.* lines end with LF"):
-        text.plan(TextTable(), [_file(tmp_path / "mac.csv", b"x,y\r1,2\r")])
+        tables.plan(TextTable(), [_file(tmp_path / "mac.csv", b"x,y\r1,2\r")])
     with pytest.raises(ColonnadeError, match=r"Cannot read '.*gone\.csv'"):
-        text.plan(TextTable(), [InputFile(str(tmp_path / "gone.csv"), 5)])
+        tables.plan(TextTable(), [InputFile(str(tmp_path / "gone.csv"), 5)])
