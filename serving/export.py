@@ -5,7 +5,8 @@ from __future__ import annotations
 import filecmp
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,23 @@ def export_saved_model(
     transform = _load_checked(transform_fn, vocabularies)
     raw = synthetic_rows(spec) if check_rows is None else check_rows
     live = live_scores(spec, scorer)(to_scorer_inputs(spec, transform(raw)))
-    export_base.mkdir(parents=True, exist_ok=True)
-    _sweep(export_base)
-    with tempfile.TemporaryDirectory(dir=export_base, prefix=_UNFINISHED) as temporary:
-        written = Path(temporary) / "version"
+    with unfinished_version(export_base) as written:
         module = ServingModule(scorer, spec, transform)
         tf.saved_model.save(module, str(written), signatures=module.signatures)
         (written / SPEC_FILE).parent.mkdir()
         (written / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
         check_assets(vocabularies, transform_fn / "assets", written / "assets")
-        _check_scores(written, raw, live, tolerance)
-        return _publish(written, export_base)
+        check_scores(written, {"predict": to_tensors(raw), "serving_default": {"examples": to_examples(raw)}}, live, tolerance)
+        return publish(written, export_base)
+
+
+@contextmanager
+def unfinished_version(export_base: Path) -> Iterator[Path]:
+    """Gives the hidden place of a version that is being written, and removes what is left there."""
+    export_base.mkdir(parents=True, exist_ok=True)
+    _sweep(export_base)
+    with tempfile.TemporaryDirectory(dir=export_base, prefix=_UNFINISHED) as temporary:
+        yield Path(temporary) / "version"
 
 
 def _load_checked(transform_fn: Path, vocabularies: Iterable[str]) -> TransformGraph:
@@ -103,9 +110,9 @@ def check_assets(names: Iterable[str], source: Path, copied: Path) -> None:
             raise ColonnadeError(f"Vocabulary file {str(copied / name)!r} differs from {str(source / name)!r}. Export again.")
 
 
-def _check_scores(written: Path, raw: RawExamples, live: Mapping[str, tf.Tensor], tolerance: float) -> None:
+def check_scores(written: Path, inputs: Mapping[str, Mapping[str, Any]], live: Mapping[str, tf.Tensor], tolerance: float) -> None:
+    """Raises ColonnadeError unless each signature of a written export, given its `inputs`, scores as the live model does."""
     loaded = tf.saved_model.load(str(written))
-    inputs: dict[str, dict[str, Any]] = {"predict": to_tensors(raw), "serving_default": {"examples": to_examples(raw)}}
     for signature, tensors in inputs.items():
         found = loaded.signatures[signature](**tensors)
         for name, expected in live.items():
@@ -124,7 +131,7 @@ def _sweep(export_base: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _publish(written: Path, export_base: Path) -> Path:
+def publish(written: Path, export_base: Path) -> Path:
     """Gives the finished folder the next free number."""
     while True:
         version = export_base / str(max(numbered(export_base), default=0) + 1)

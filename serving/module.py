@@ -19,7 +19,7 @@ class Scorer(Protocol):
     variables: list[Any]
 
     def __call__(self, features: Mapping[str, tf.Tensor], *, training: bool) -> tf.Tensor:
-        """Returns the logits `[B]` of transformed features: ids `[B]` or `[B, T]`, padded with 0, and numbers `[B]`."""
+        """Returns the logits `[B]` of transformed features, as `signatures.to_scorer_inputs` gives them."""
 
 
 def output_names(spec: FeatureSpec) -> tuple[str, ...]:
@@ -33,8 +33,12 @@ def scores(spec: FeatureSpec, scorer: Scorer, features: Mapping[str, tf.Tensor])
     if logits.shape.rank != 1:
         raise ValueError(f"A scorer should return logits of shape [B]. Received: {logits.shape}. Squeeze its last dimension.")
     logits = tf.cast(logits, tf.float32)
-    named = {"logits": logits, "probabilities": tf.sigmoid(logits), "predictions": logits}
-    return {name: named[name] for name in output_names(spec)}
+    return named_scores(spec.label.task, logits)
+
+
+def named_scores(task: str, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the scores of a task under their names."""
+    return {"predictions": logits} if task == "regression" else {"logits": logits, "probabilities": tf.sigmoid(logits)}
 
 
 def live_scores(spec: FeatureSpec, scorer: Scorer) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
@@ -54,7 +58,7 @@ def live_scores(spec: FeatureSpec, scorer: Scorer) -> Callable[[Mapping[str, tf.
 class ServingModule(tf.Module):
     """A scorer that takes raw values.
 
-    Signatures: `serving_default` (`examples`: serialized tf.Example `[B]`) and `predict` (one raw tensor a feature), both to the named
+    Signatures: `serving_default` (`examples`: serialized tf.Example `[B]`) and `predict` (one tensor a raw column), both to the named
     scores `[B]`. The functions `predict` and `transform` (the same inputs, to what the scorer is given) stay reachable on the loaded
     object; unlike the restored signature, they may be called from Python with features left out.
 

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", default="compare.png", help="the picture")
     flags = parser.parse_all(arguments)
     runs = [RunDirectory.open(path) for path in flags.run_dirs]
-    tasks = {run.spec.label.task: run.path for run in runs}
+    tasks = {run.task: run.path for run in runs}
     if len(tasks) > 1:
         places = " and ".join(f"{str(path)!r} ({task})" for task, path in tasks.items())
         raise ColonnadeError(f"Runs of different tasks share no metric: {places}. Compare them apart.")

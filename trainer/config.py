@@ -63,23 +63,29 @@ class TrainingConfig(BaseModel):
 class RunConfig(BaseModel):
     """One run: which model, with which hyper-parameters, on which data, trained how.
 
+    For an estimator of columns `hyper_parameters` and `training` are enough: `Estimator` fills in the rest.
+
     Attributes:
         model: Registered name.
-        dataset: Name of the spec.
-        fingerprint: Of the spec.
+        dataset: Name of the spec; "input_fn" for a run over columns.
+        fingerprint: Of the spec; none for a run over columns.
         data_dir: Where the transformed data is.
         data_digest: Which data it is; filled in by the run.
+        columns: What the run's columns are, by their names; none for a run over a spec.
+        task: What a run over columns is trained for; the spec says it otherwise.
         hyper_parameters: All of the model's, defaults included.
         training: How it is trained.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str
-    dataset: str
-    fingerprint: str
-    data_dir: str
+    model: str = ""
+    dataset: str = ""
+    fingerprint: str = ""
+    data_dir: str = ""
     data_digest: str = ""
+    columns: dict[str, str] = Field(default_factory=dict)
+    task: Literal["binary", "regression"] | None = None
     hyper_parameters: dict[str, Any] = Field(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
 
@@ -92,7 +98,8 @@ class RunConfig(BaseModel):
 def _flat(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json", exclude={"data_dir"})
     named = {name: tree[name] for name in ("model", "dataset")}
-    return {**named, "spec": tree["fingerprint"], "data": tree["data_digest"][:12], **tree["hyper_parameters"], **tree["training"]}
+    named |= {"spec": tree["fingerprint"], "data": tree["data_digest"][:12], "task": tree["task"]}
+    return {**named, **tree["columns"], **tree["hyper_parameters"], **tree["training"]}
 
 
 def default_recipe(dataset: str, model: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from feature_specs.errors import ColonnadeError
 from trainer.config import TrainingConfig
-from trainer.data import ParquetBatches
 from trainer.groups import optimizer_groups
 from trainer.models.base import RankingModel
 from trainer.precision import LossScale, clip_by_global_norm
@@ -30,6 +29,18 @@ class Position(BaseModel):
     best_epoch: int = -1
     waited: int = 0
     out_of_patience: bool = False
+    examples: int = 0
+    evaluated_step: int = -1
+
+
+class Batches(Protocol):
+    """What can be scored."""
+
+    def dataset(self) -> tf.data.Dataset:
+        """Returns batches `(features, label)`."""
+
+    def errors_of_reading(self) -> AbstractContextManager[None]:
+        """Inside, errors of reading are clear."""
 
 
 class Scores(NamedTuple):
@@ -65,7 +76,7 @@ class Loop:
             )
         self.position = Position()
         with self.strategy.scope():
-            model(tf.nest.map_structure(lambda s: tf.zeros([2 if d is None else d for d in s.shape], s.dtype), element_spec[0]))
+            model({name: _placeholder(spec) for name, spec in element_spec[0].items()})
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self._position = tf.Variable("", dtype=tf.string, trainable=False)
@@ -89,10 +100,23 @@ class Loop:
             ColonnadeError: The loss is no longer finite.
         """
         self._train(iterator, tf.constant(steps, tf.int64))
+        self._check_loss(steps)
+
+    def train_some(self, iterator: object, steps: int) -> tuple[int, int]:
+        """Runs up to `steps` steps, fewer where `iterator` ends; returns how many, and the number of their examples.
+
+        Raises:
+            ColonnadeError: The loss is no longer finite.
+        """
+        done, examples = self._train_some(iterator, tf.constant(steps, tf.int64))
+        self._check_loss(steps)
+        return int(done), int(examples)
+
+    def _check_loss(self, steps: int) -> None:
         if not np.isfinite(self._loss_sum.numpy()):
             raise ColonnadeError(
                 f"Training stopped: the loss is not finite within the {steps} steps before step {int(self.step)}. "
-                "Lower --learning_rate, lower clip_norm, or look for extreme numbers in the data's statistics.json."
+                "Lower --learning_rate, lower clip_norm, or look for extreme numbers in the data."
             )
 
     @tf.function(reduce_retracing=True)
@@ -100,6 +124,19 @@ class Loop:
         for _ in tf.range(steps):
             features, labels = next(iterator)  # type: ignore[call-overload]
             self.strategy.run(self._train_step, args=(features, labels))
+
+    @tf.function(reduce_retracing=True)
+    def _train_some(self, iterator: Any, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: ANN401 (of a dataset)
+        done, examples = tf.constant(0, tf.int64), tf.constant(0, tf.int64)
+        for _ in tf.range(steps):
+            # An iterator that ends would fail the whole call, with its last steps under way.
+            batch = iterator.get_next_as_optional()
+            if batch.has_value():
+                features, labels = batch.get_value()
+                self.strategy.run(self._train_step, args=(features, labels))
+                done += 1
+                examples += tf.size(labels, tf.int64)
+        return done, examples
 
     def _train_step(self, features: dict[str, tf.Tensor], labels: tf.Tensor) -> None:
         with ExitStack() as stack:
@@ -148,7 +185,7 @@ class Loop:
         for group in self._groups:
             group.rowwise.finish()
 
-    def score(self, data: ParquetBatches, max_batches: int = -1) -> Scores:
+    def score(self, data: Batches, max_batches: int = -1) -> Scores:
         """Returns the logits of all rows of `data` (of the first `max_batches` batches), in its order, with dropout off."""
         logits: list[NDArray] = []
         labels: list[NDArray] = []
@@ -186,6 +223,14 @@ class Loop:
     def restore_weights(self, folder: Path) -> bool:
         """Reads what `save_weights` wrote; returns whether there is any."""
         return _restore(folder, self.weights)
+
+
+def _placeholder(spec: tf.TypeSpec) -> Any:  # noqa: ANN401 (a tensor of the kind that the spec is of)
+    """Returns two rows of nothing in particular, which a model is built on."""
+    shape = [2 if size is None else size for size in spec.shape]
+    if isinstance(spec, tf.SparseTensorSpec):
+        return tf.SparseTensor(tf.zeros([0, len(shape)], tf.int64), tf.zeros([0], spec.dtype), shape)
+    return tf.zeros(shape, spec.dtype)
 
 
 def _manager(folder: Path, variables: list[tf.Variable]) -> tf.train.CheckpointManager:

@@ -58,24 +58,24 @@ def log_events(folder: Path, line: dict[str, Any]) -> None:
         writer.close()
 
 
-def plot_curves(path: Path, history: Sequence[dict[str, Any]], monitor: str) -> None:
-    """Draws loss and monitored metric by epoch, training and validation, into a PNG file."""
+def plot_curves(path: Path, history: Sequence[dict[str, Any]], monitor: str, by: str = "epoch") -> None:
+    """Draws loss and monitored metric by epoch (or step), validation and training where it has been scored, into a PNG file."""
     from matplotlib.figure import Figure
 
     history = [line for line in history if "valid" in line]  # epochs of training alone have no scores
-    epochs = [line["epoch"] for line in history]
+    epochs = [line[by] for line in history]
     loss = "log_loss" if "log_loss" in history[0]["valid"] else "rmse"
     # A metric that is not defined is NaN here, and null in a line that has been read back.
     monitored = np.array([line["valid"][monitor] for line in history], np.float64) * (-1 if monitor == "rmse" else 1)
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, 2), (loss, monitor), strict=True):
-        for split in ("train", "valid"):
+        for split in (split for split in ("train", "valid") if all(split in line for line in history)):
             axes.plot(epochs, [line[split][metric] for line in history], marker="o", markersize=3, label=split)
         if metric == "log_loss":
             axes.plot(epochs, [line["loss"] for line in history], linestyle=":", color="gray", label="train, while learning (dropout on)")
         if np.isfinite(monitored).any():
-            axes.axvline(epochs[int(np.nanargmax(monitored))], color="gray", linewidth=0.8, linestyle="--", label="best epoch")
-        axes.set(xlabel="epoch", title=metric)
+            axes.axvline(epochs[int(np.nanargmax(monitored))], color="gray", linewidth=0.8, linestyle="--", label=f"best {by}")
+        axes.set(xlabel=by, title=metric)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()

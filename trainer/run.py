@@ -26,23 +26,28 @@ class RunDirectory:
     Attributes:
         path: The directory.
         config: What `config.json` holds.
-        spec: What `spec.json` holds.
+        spec: What `spec.json` holds; a run over columns has none.
         table_rows: Rows of each embedding table, padding and OOV buckets included.
     """
 
     path: Path
     config: RunConfig
-    spec: FeatureSpec
+    spec: FeatureSpec | None
     table_rows: dict[str, int]
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, data: DataDirectory) -> RunDirectory:
+    def create(cls, path: Path, config: RunConfig, data: DataDirectory | None) -> RunDirectory:
         """Returns the run at `path`: a new one, or the one that is there if it has the same configuration.
+
+        Args:
+            path: Of the run.
+            config: Of the run.
+            data: What it is trained on; a run over columns has no data directory.
 
         Raises:
             ColonnadeError: There is a run with another configuration or on other data, or something that is no run.
         """
-        config = config.model_copy(update={"data_digest": data.digest})
+        config = config.model_copy(update={"data_digest": data.digest}) if data else config
         if path.exists() and not path.is_dir():
             raise ColonnadeError(f"{str(path)!r} is a file. Choose another --run_dir.")
         if (path / "config.json").is_file():
@@ -55,12 +60,13 @@ class RunDirectory:
         partial = path.with_name(f".{path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        shutil.copytree(data.transform_fn, partial / "transform_fn")
-        if (data.path / "sample.parquet").is_file():
-            shutil.copy(data.path / "sample.parquet", partial)
-        (partial / "spec.json").write_text(data.spec.to_json(), encoding="utf-8")
+        if data:
+            shutil.copytree(data.transform_fn, partial / "transform_fn")
+            if (data.path / "sample.parquet").is_file():
+                shutil.copy(data.path / "sample.parquet", partial)
+            (partial / "spec.json").write_text(data.spec.to_json(), encoding="utf-8")
         write_json(partial / "versions.json", _versions())
-        write_json(partial / "config.json", {**config.model_dump(mode="json"), "table_rows": data.table_rows})
+        write_json(partial / "config.json", {**config.model_dump(mode="json"), "table_rows": data.table_rows if data else {}})
         if path.exists():
             path.rmdir()
         partial.rename(path)
@@ -76,9 +82,10 @@ class RunDirectory:
         path = Path(path)
         try:
             tree = json.loads((path / "config.json").read_text(encoding="utf-8"))
-            spec = FeatureSpec.load(path / "spec.json")
             table_rows = tree.pop("table_rows")
-            return cls(path, RunConfig.model_validate(tree), spec, table_rows)
+            config = RunConfig.model_validate(tree)
+            spec = None if config.columns else FeatureSpec.load(path / "spec.json")
+            return cls(path, config, spec, table_rows)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise ColonnadeError(
@@ -93,6 +100,11 @@ class RunDirectory:
                 f"{str(self.path)!r} holds a run with other settings ({'; '.join(differences)}). Use the same flags to resume it, "
                 "choose another --run_dir, or delete it."
             )
+
+    @property
+    def task(self) -> str:
+        """What the model is trained for."""
+        return self.spec.label.task if self.spec else str(self.config.task)
 
     @property
     def last(self) -> Path:

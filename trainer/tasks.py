@@ -73,6 +73,9 @@ class RegressionTask(RankingTask):
         return metrics.regression_metrics(labels, logits)
 
 
+TASKS: dict[str, type[RankingTask]] = {"binary": BinaryTask, "regression": RegressionTask}
+
+
 def task_of(spec: FeatureSpec) -> RankingTask:
     """Returns the task that the spec's label asks for."""
-    return {"binary": BinaryTask, "regression": RegressionTask}[spec.label.task]()
+    return TASKS[spec.label.task]()

@@ -15,7 +15,7 @@ import tensorflow as tf
 from sklearn.metrics import log_loss, roc_auc_score
 
 from feature_specs import ColonnadeError, FeatureSpec
-from trainer import estimator as estimator_module
+from trainer import fitting
 from trainer.config import RunConfig, TrainingConfig
 from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
 from trainer.models.registry import get_model, resolve_hyper_parameters
@@ -96,14 +96,14 @@ def test_a_look_at_the_best_weights_does_not_change_what_follows(
     whole = Estimator(config, tmp_path / "whole")
     expected = train_and_evaluate(whole, TrainSpec(), EvalSpec())
     stopped = Estimator(config, tmp_path / "stopped")
-    train_epoch = estimator_module._train_epoch
+    train_epoch = fitting._train_epoch
 
     def stop_in_epoch_2(*args: Any) -> None:
         if stopped.loop.position.epoch == 1:
             raise KeyboardInterrupt
         train_epoch(*args)
 
-    monkeypatch.setattr(estimator_module, "_train_epoch", stop_in_epoch_2)
+    monkeypatch.setattr(fitting, "_train_epoch", stop_in_epoch_2)
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(stopped, TrainSpec(), EvalSpec())
     monkeypatch.undo()
@@ -146,7 +146,7 @@ def test_an_undefined_metric_is_null_and_stops_nothing(config: RunConfig, tmp_pa
     again = Estimator(config, tmp_path / "run")
     assert [line["valid"]["auc"] for line in again.run.epochs()] == [None, None]
     assert again.loop.position.best is None
-    estimator_module.plot_curves(tmp_path / "curves.png", again.run.epochs(), "auc")
+    fitting.plot_curves(tmp_path / "curves.png", again.run.epochs(), "auc")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -5,7 +5,7 @@ The columns' classes are told apart by their names, since TensorFlow exports onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -123,6 +123,17 @@ def unwrapped(categorical: Column) -> Column:
     while kind(categorical) in ("SequenceCategoricalColumn", "WeightedCategoricalColumn"):
         categorical = categorical.categorical_column
     return categorical
+
+
+def nested(column: Column) -> Iterator[Column]:
+    """Yields a column and all columns inside it."""
+    yield column
+    for name in ("categorical_column", "source_column"):
+        if hasattr(column, name):
+            yield from nested(getattr(column, name))
+    for key in column.keys if kind(column) == "CrossedColumn" else ():
+        if not isinstance(key, str):
+            yield from nested(key)
 
 
 def is_sequence(column: Column) -> bool:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
-from trainer.layers.column_ids import EMBEDDINGS, NUMBERS, Column, is_sequence, kind
+from trainer.layers.column_ids import EMBEDDINGS, NUMBERS, Column, is_sequence, kind, nested, unwrapped
 from trainer.layers.column_linear import ColumnFirstOrder, as_linear
 from trainer.layers.feature_columns import ColumnInput, check_dense
 from trainer.layers.spec_input import Vectors
@@ -31,6 +31,9 @@ class ColumnInputs:
         dense: The columns that give vectors.
         linear: The columns of the linear term.
         parsing_spec: How tf.Examples with all of their features are parsed.
+        resources: What holds the vocabularies of the layers made so far.
+        files: The vocabulary files that columns read.
+        weights: The key of the values that each key of weights belongs to.
     """
 
     def __init__(self, columns: Sequence[Column], linear_columns: Sequence[Column] | None = None) -> None:
@@ -46,6 +49,10 @@ class ColumnInputs:
         self._optional_linear = linear_columns is not None
         self.parsing_spec = _parsing_spec([*self.dense, *self.linear])
         self.resources: list[tf.Module] = []
+        every = [inner for column in [*self.dense, *self.linear] for inner in nested(column)]
+        self.files = sorted({inner.vocabulary_file for inner in every if kind(inner) == "VocabularyFileCategoricalColumn"})
+        weighted = [inner for inner in every if kind(inner) == "WeightedCategoricalColumn"]
+        self.weights = {each.weight_feature_key: next(iter(unwrapped(each).parse_example_spec)) for each in weighted}
 
     def sequences(self, embedding_dim: int, name: str = "sequences") -> ColumnSequences:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""

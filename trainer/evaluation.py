@@ -1,0 +1,52 @@
+"""What follows an evaluation, whatever the estimator is made of: the best weights are kept, exporters have their turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from trainer.exporters import Evaluated, check_names
+from trainer.specs import EvalSpec
+
+if TYPE_CHECKING:
+    from trainer.estimator import Estimator
+
+SCORING_BATCH = 8192
+
+
+def keep_best(estimator: Estimator, metrics: Mapping[str, float], number: int) -> None:
+    """Keeps the present weights if their monitored metric is the best so far; `number` is that of the evaluation."""
+    loop, task = estimator.loop, estimator.task
+    position = loop.position
+    if task.is_better(metrics[task.monitor], position.best):
+        position.best, position.best_epoch, position.waited = metrics[task.monitor], number, 0
+        loop.save_weights(estimator.run.best)
+    else:
+        position.waited += 1
+
+
+def run_exporters(estimator: Estimator, eval_spec: EvalSpec, metrics: Mapping[str, float], *, is_last: bool = False) -> None:
+    """Gives each exporter its turn with the weights that are in the model now."""
+    exporters = eval_spec.all_exporters
+    check_names(exporters)
+    evaluated = Evaluated(int(estimator.loop.step), dict(metrics), estimator.task.monitor, is_last)
+    for exporter in exporters:
+        version = exporter(evaluated, estimator.run.path / "export", estimator.export_present_weights)
+        if version is not None:
+            print(f"exported {version} (step {evaluated.step})", flush=True)
+
+
+def finish_exporters(estimator: Estimator, eval_spec: EvalSpec, metrics: Mapping[str, float]) -> None:
+    """Gives each exporter its last turn, with the last weights."""
+    if eval_spec.all_exporters:
+        estimator.loop.restore(estimator.run.last)
+        estimator.loop.finish_rows()
+        run_exporters(estimator, eval_spec, metrics, is_last=True)
+
+
+def summary_line(estimator: Estimator, valid: Mapping[str, float], examples_per_second: float, number: int) -> str:
+    """Returns what is printed of an evaluation."""
+    monitor = estimator.task.monitor
+    other = "log_loss" if "log_loss" in valid else "mae"
+    mark = " (best)" if estimator.loop.position.best_epoch == number else ""
+    return f"valid {monitor} {valid[monitor]:.5f}  {other} {valid[other]:.5f}  {examples_per_second:,.0f} examples/s{mark}"

@@ -1,0 +1,104 @@
+"""Trains an estimator of a spec, epoch by epoch, with what follows each epoch: evaluation, exports, metrics, checkpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_specs.errors import ColonnadeError
+from trainer.data import ParquetBatches
+from trainer.evaluation import SCORING_BATCH, keep_best, run_exporters, summary_line
+from trainer.loop import Loop
+from trainer.progress import EpochProgress, log_events, plot_curves
+from trainer.specs import EvalSpec, TrainSpec
+
+if TYPE_CHECKING:
+    from trainer.estimator import Estimator
+
+_MAX_TRAIN_SAMPLE = 50_000
+
+
+def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
+    """Trains from where the run stands to the end of what the specs allow."""
+    if train_spec.input_fn is not None or (eval_spec is not None and eval_spec.input_fn is not None):
+        raise ColonnadeError("This estimator is trained on its data directory. Leave input_fn out, or make it of columns: columns=[...].")
+    loop, run, config = estimator.loop, estimator.run, estimator.config.training
+    epochs = config.epochs if train_spec.epochs is None else train_spec.epochs
+    max_steps = config.max_steps if train_spec.max_steps is None else train_spec.max_steps
+    loop.restore(run.last)  # scoring has left the best weights in the model
+    if loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None):
+        return
+    train = estimator.batches("train", batch_size=config.batch_size, shuffle=True)
+    evaluated = _Evaluation(estimator, eval_spec) if eval_spec else None
+    history = [line for line in run.epochs() if line["epoch"] <= loop.position.epoch]
+    while not loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None):
+        position, number = loop.position, loop.position.epoch + 1
+        started, first, last = time.perf_counter(), position.batch, train.num_batches
+        if max_steps is not None:
+            last = min(last, first + max(0, max_steps - int(loop.step)))
+        _train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first))
+        seconds = {"train": time.perf_counter() - started}
+        out_of_steps = max_steps is not None and int(loop.step) >= max_steps
+        if last < train.num_batches and not evaluated:
+            loop.save(run.last)
+            return
+        rows = min(last * config.batch_size, train.num_rows)
+        position.epoch, position.batch = number, 0
+        loop.finish_rows()
+        line: dict[str, Any] = {
+            "epoch": number,
+            "step": int(loop.step),
+            "loss": loop.take_loss_sum() / max(rows, 1),
+            "examples_per_second": (rows - first * config.batch_size) / seconds["train"],
+            "seconds": seconds,
+        }
+        if evaluated:
+            line |= evaluated(line["loss"], line["examples_per_second"], seconds)
+            position.out_of_patience = position.waited >= (evaluated.spec.patience or config.patience)
+        history.append(line)
+        run.write_epochs(history)
+        log_events(run.path / "events", line)
+        if evaluated:
+            plot_curves(run.path / "curves.png", history, estimator.task.monitor)
+        loop.save(run.last)  # last: a run killed before it does this epoch's end again
+        if out_of_steps:
+            return
+
+
+def _train_epoch(loop: Loop, train: ParquetBatches, checkpoints: Path, last: int, progress: EpochProgress) -> None:
+    config = loop.config
+    iterator = iter(train.dataset(loop.position.epoch, loop.position.batch))
+    with progress, train.errors_of_reading():
+        while loop.position.batch < last:
+            before = int(loop.step)
+            due = config.checkpoint_steps - before % config.checkpoint_steps
+            steps = min(config.steps_per_call, last - loop.position.batch, due)
+            loop.train(iterator, steps)
+            loop.position.batch += steps
+            progress.advance(steps)
+            if steps == due and loop.position.batch < last:
+                loop.save(checkpoints)
+
+
+class _Evaluation:
+    """Scores the validation split and as many training rows after an epoch, keeps the best weights, and exports."""
+
+    def __init__(self, estimator: Estimator, eval_spec: EvalSpec) -> None:
+        self.estimator, self.spec = estimator, eval_spec
+        self.valid = estimator.batches(eval_spec.split)
+        self.train = estimator.batches("train", shuffle=True)
+        self.sampled_batches = -(-min(self.valid.num_rows, _MAX_TRAIN_SAMPLE) // SCORING_BATCH)
+
+    def __call__(self, loss: float, examples_per_second: float, seconds: dict[str, float]) -> dict[str, Any]:
+        started = time.perf_counter()
+        loop, task = self.estimator.loop, self.estimator.task
+        sampled = loop.score(self.train, max_batches=self.sampled_batches)
+        train = task.metrics(sampled.labels, sampled.logits, None)
+        valid = self.estimator.metrics(loop.score(self.valid), self.valid)
+        keep_best(self.estimator, valid, loop.position.epoch)
+        run_exporters(self.estimator, self.spec, valid)
+        seconds["evaluate"] = time.perf_counter() - started
+        shown = f"epoch {loop.position.epoch}: loss {loss:.5f}  train {task.monitor} {train[task.monitor]:.5f}  "
+        print(shown + summary_line(self.estimator, valid, examples_per_second, loop.position.epoch), flush=True)
+        return {"train": train, "valid": valid}
