@@ -21,6 +21,8 @@ _OURS = (
     "spec.json",
     "transform_fn",
     "statistics.json",
+    "statistics.txt",
+    "sketches-*.arrow",
     "sample.parquet",
     "train-*.parquet",
     "valid-*.parquet",

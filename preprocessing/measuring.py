@@ -18,6 +18,7 @@ from feature_specs.features import (
     BucketizedFeature,
     CrossedFeature,
     Hour,
+    Identity,
     MultiValuedFeature,
     NumericFeature,
     NumericSequenceFeature,
@@ -44,13 +45,11 @@ class SplitSummary:
     Args:
         spec: The data set.
         table_rows: Rows of each embedding table.
-        first_oov: First id outside the vocabulary or range, by table; hashed tables have none.
     """
 
-    def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int], first_oov: Mapping[str, int]) -> None:
+    def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int]) -> None:
         self._spec = spec
         self._rows = table_rows
-        self._first_oov = first_oov
         self.features = {feature.name: empty(feature) for feature in spec.features}
         self.label = Numbers()
 
@@ -90,9 +89,11 @@ class SplitSummary:
         else:
             into.missing += int(np.count_nonzero(ids == 0 if missing is None else missing))
         encoding = self._spec.tables.get(feature.table_name)
-        first_oov = self._first_oov.get(feature.table_name)
-        outside = np.zeros(0, np.int64) if first_oov is None else np.flatnonzero(ids >= first_oov)
-        inside = ids if not len(outside) else ids[ids < first_oov]
+        rows = self._rows.get(feature.table_name, 0)
+        # Rows for what is outside of the vocabulary or range are the last ones.
+        beyond = encoding.num_oov_buckets if isinstance(encoding, Vocabulary) else int(isinstance(encoding, Identity))
+        outside = np.flatnonzero(ids >= rows - beyond) if beyond else np.zeros(0, np.int64)
+        inside = ids if not len(outside) else ids[ids < rows - beyond]
         inside = inside[inside > 0] if (inside == 0).any() else inside
         unknown = 0
         if isinstance(encoding, Vocabulary) and encoding.num_oov_buckets == 0 and missing is not None:
@@ -110,7 +111,7 @@ class SplitSummary:
         if len(outside) and isinstance(feature, TokenFeature):
             values, counts = _counted(feature, _origins(feature, raw.column(feature.name), column, outside))
             into.distinct.add(_hashes(values), counts)
-        if not has_own_cells(encoding, self._rows.get(feature.table_name, CAPACITY)):
+        if not has_own_cells(encoding, rows):
             counted = pc.value_counts(pa.array(inside))
             into.frequent.add(counted.field("values"), counted.field("counts").to_numpy())
 

@@ -1,111 +1,244 @@
-"""Counts and moments of the features, a shard at a time, mergeable."""
+"""What the sketches of a data set say, as `statistics.json` shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from feature_specs import FeatureSpec, Identity, NumericFeature, Vocabulary
-from feature_specs.features import Encoding
-from preprocessing.sources.casting import is_missing
+from feature_specs import FeatureSpec, Vocabulary
+from feature_specs.features import AnyEncoding, BucketizedFeature, CrossedFeature, Feature, Hash, Identity, TableFeature
+from preprocessing.drift import Drift, compare, compare_labels
+from preprocessing.examples import SPLITS
+from preprocessing.measuring import LABEL, SplitSummary
+from preprocessing.sketches import CAPACITY, Numbers
+from preprocessing.staging import read_batches
+from preprocessing.summaries import Summary, has_own_cells, is_by_token
 
-Sums = dict[str, Any]
+TOP_VALUES = 20
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_SHOWN_CHARACTERS = 60
+# Deeper than that, a value of statistics.json stands on one line.
+_JSON_LEVELS = 3
+
+# A file of each split in the data directory, for comparing other rows with.
+SKETCHES = "sketches-{}.arrow"
+
+Tokens = Callable[[str, int], list[bytes]]
 
 
-def merged_moments(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Merges two [3, N] arrays of count, mean and sum of squared deviations (Chan et al. 1979)."""
-    count = left[0] + right[0]
-    share = right[0] / np.maximum(count, 1)
-    gap = right[1] - left[1]
-    return np.stack([count, left[1] + gap * share, left[2] + right[2] + np.square(gap) * left[0] * share])
+def text_of(value: bytes | int) -> str:
+    """Returns a raw value as text; what is no UTF-8, and control characters, as escapes."""
+    text = value.decode("utf-8", errors="backslashreplace") if isinstance(value, bytes) else str(value)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-def table_rows(encoding: Encoding, vocabulary_size: int) -> int:
-    """Returns the number of rows of an embedding table: padding, ids, and what is outside of them."""
-    if isinstance(encoding, Vocabulary):
-        return 1 + vocabulary_size + encoding.num_oov_buckets
-    return 1 + encoding.num_buckets + isinstance(encoding, Identity)
-
-
-def measure(spec: FeatureSpec, raw: pa.RecordBatch, transformed: pa.RecordBatch, first_oov: Mapping[str, int]) -> dict[str, Sums]:
-    """Returns, by feature, what can be summed over batches, as plain numbers.
+class Names:
+    """What the ids of features stand for.
 
     Args:
         spec: The data set.
-        raw: Raw examples [B].
-        transformed: The same rows, transformed.
-        first_oov: First id outside the vocabulary, by table; a hashed table has none.
+        table_rows: Rows of each embedding table.
+        tokens: Returns the first tokens, so many, of a table's vocabulary.
+        train: The training rows; the quantiles of a bucketized feature come from there.
     """
-    measured: dict[str, Sums] = {}
-    for feature in spec.features:
-        column = transformed.column(feature.name)
-        if isinstance(feature, NumericFeature):
-            measured[feature.name] = _of_numbers(raw.column(feature.name))
-            continue
-        ids = (column.flatten() if feature.is_list else column).to_numpy()
-        sums: Sums = {"rows": len(column), "values": int(np.count_nonzero(ids))}
-        if feature.table_name in first_oov:
-            sums["oov"] = int(np.count_nonzero(ids >= first_oov[feature.table_name]))
-        if feature.is_list:
-            lengths = np.diff(column.offsets.to_numpy())
-            sums.update(missing=int(np.count_nonzero(lengths == 0)), length_max=int(lengths.max(initial=0)))
+
+    def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int], tokens: Tokens, train: SplitSummary | None) -> None:
+        self._spec = spec
+        self._rows = table_rows
+        self._read = tokens
+        self._train = train
+        self._tokens: dict[str, list[bytes]] = {}
+
+    def of_cell(self, feature: Feature, cell: int) -> str:
+        """Returns the value behind a cell of a summary."""
+        own = isinstance(feature, TableFeature) and not feature.only_crossed and has_own_cells(*self._table(feature))
+        return self.of(feature, cell) if own else "a group of values"
+
+    def top(self, feature: Feature, summary: Summary) -> list[tuple[str, int]]:
+        """Returns the most frequent values, as text, and how often each occurs."""
+        if is_by_token(self._spec, feature):
+            return [(text_of(value), count) for value, count in summary.frequent.top(TOP_VALUES)]
+        if counted := summary.frequent.top(TOP_VALUES):
+            return [(self.of(feature, int(number)), count) for number, count in counted]
+        order = np.argsort(-summary.cells, kind="stable")[:TOP_VALUES]
+        return [(self.of(feature, int(cell)), int(summary.cells[cell])) for cell in order if summary.cells[cell]]
+
+    def of(self, feature: Feature, number: int) -> str:
+        """Returns the value behind an id from 1 on."""
+        if isinstance(feature, BucketizedFeature):
+            return self._range(feature, number - 1)
+        encoding = self._spec.tables.get(getattr(feature, "table_name", ""))
+        if isinstance(encoding, Vocabulary):
+            table = getattr(feature, "table_name", "")
+            if table not in self._tokens:
+                self._tokens[table] = self._read(table, CAPACITY)
+            tokens = self._tokens[table]
+            return text_of(tokens[number - 1]) if number <= len(tokens) else "rare values"
+        return str(number - 1) if isinstance(encoding, Identity) else f"bucket {number - 1}"
+
+    def _table(self, feature: TableFeature) -> tuple[AnyEncoding | None, int]:
+        return self._spec.tables.get(feature.table_name), self._rows.get(feature.table_name, 0)
+
+    def _range(self, feature: BucketizedFeature, bucket: int) -> str:
+        boundaries: list[float] = list(feature.boundaries or ())
+        if feature.quantiles and self._train is not None:
+            shares = np.arange(1, feature.quantiles) / feature.quantiles
+            boundaries = self._train.features[feature.name].numbers[0].quantiles(shares.tolist())
+        low = f"{boundaries[bucket - 1]:.6g}" if bucket else "-inf"
+        high = f"{boundaries[bucket]:.6g}" if bucket < len(boundaries) else "inf"
+        return f"[{low}, {high})"
+
+
+def collected(spec: FeatureSpec, table_rows: Mapping[str, int], records: Sequence[Mapping[str, Any]]) -> dict[str, SplitSummary]:
+    """Merges the sketches of all shards, by split; the splits that have rows, "train" first.
+
+    Args:
+        spec: The data set.
+        table_rows: Rows of each embedding table.
+        records: Where those of each file are (`sketches`), and its `split`.
+    """
+    splits: dict[str, SplitSummary] = {}
+    for record in records:
+        part = read_sketches(spec, table_rows, record["sketches"])
+        if record["split"] in splits:
+            splits[record["split"]].merge(part)
         else:
-            sums["missing"] = int(np.count_nonzero(is_missing(raw.column(feature.name))))
-        measured[feature.name] = sums
-    return measured
+            splits[record["split"]] = part
+    return {split: splits[split] for split in SPLITS if split in splits}
 
 
-def _of_numbers(column: pa.Array) -> Sums:
-    numbers = column.to_numpy().astype(np.float64)
-    present = numbers[~np.isnan(numbers)]
-    mean = float(present.mean()) if len(present) else 0.0
+def read_sketches(spec: FeatureSpec, table_rows: Mapping[str, int], path: str) -> SplitSummary:
+    """Reads what `SplitSummary.to_table` gave."""
+    summary = SplitSummary(spec, table_rows)
+    summary.take(pa.Table.from_batches(read_batches(path)))
+    return summary
+
+
+def describe(
+    spec: FeatureSpec, splits: Mapping[str, SplitSummary], table_rows: Mapping[str, int], tokens: Tokens
+) -> dict[str, Any]:
+    """Returns the parts `label`, `labels`, `features`, `drift` and `warnings` of `statistics.json`.
+
+    Args:
+        spec: The data set.
+        splits: The splits that have rows, "train" first.
+        table_rows: Rows of each embedding table.
+        tokens: Returns the first tokens, so many, of a table's vocabulary.
+    """
+    train = splits.get("train")
+    names = Names(spec, table_rows, tokens, train)
+    known = train.features if train else {}
+    hashed = [f for f in spec.features if isinstance(f, TableFeature) and isinstance(spec.tables.get(f.table_name), Hash)]
+    drifts = {split: drift_of(spec, train, summary, names) for split, summary in splits.items() if train and split != "train"}
+    found = {name: {split: d[name] for split, d in drifts.items() if name in d} for name in [LABEL, *(f.name for f in spec.features)]}
     return {
-        "rows": len(numbers),
-        "missing": len(numbers) - len(present),
-        "min": float(present.min(initial=np.inf)),
-        "max": float(present.max(initial=-np.inf)),
-        "moments": [float(len(present)), mean, float(np.square(present - mean).sum())],
+        "label": {split: summary.label.mean_and_deviation[0] for split, summary in splits.items()},
+        "labels": {split: of_numbers(summary.label) for split, summary in splits.items()},
+        "features": {
+            feature.name: {
+                split: _of_feature(feature, summary.features[feature.name], known.get(feature.name), names, feature in hashed)
+                for split, summary in splits.items()
+            }
+            for feature in spec.features
+        },
+        "drift": {
+            name: {split: {"js": drift.js, "linf": drift.linf, "warning": drift.exceeds()} for split, drift in by_split.items()}
+            for name, by_split in found.items()
+        },
+        "warnings": [in_words(name, d, split) for name, by_split in found.items() for split, d in by_split.items() if d.exceeds()],
     }
 
 
-_MERGE = {"min": min, "max": max, "length_max": max}
+def drift_of(spec: FeatureSpec, train: SplitSummary, other: SplitSummary, names: Names) -> dict[str, Drift]:
+    """Compares the label and every feature with the training rows."""
+    found = {LABEL: compare_labels(train.label, other.label)}
+    for feature in spec.features:
+        found[feature.name] = compare(train.features[feature.name], other.features[feature.name], partial(names.of_cell, feature))
+    return {name: drift for name, drift in found.items() if drift is not None}
 
 
-def merge(parts: Sequence[Mapping[str, Sums]]) -> dict[str, Sums]:
-    """Merges what `measure` returned for several batches, in the order given."""
-    total: dict[str, Sums] = {}
-    for part in parts:
-        for name, sums in part.items():
-            into = total.setdefault(name, {})
-            for key, value in sums.items():
-                if key not in into:
-                    into[key] = value
-                elif key == "moments":
-                    into[key] = merged_moments(np.array(into[key])[:, None], np.array(value)[:, None])[:, 0].tolist()
-                else:
-                    into[key] = _MERGE.get(key, lambda a, b: a + b)(into[key], value)
-    return total
+def in_words(name: str, drift: Drift, other: str) -> str:
+    """Returns a line about a feature that differs from the training rows."""
+    before, after = drift.shares
+    return (
+        f"{name}: {other} differs from train, Jensen-Shannon {drift.js:.3f}, L-infinity {drift.linf:.3f}; "
+        f"most in {drift.widest}: {before:.1%} in train, {after:.1%} in {other}"
+    )
 
 
-def readable(sums: Sums) -> dict[str, float | int | None]:
-    """Turns sums into what `statistics.json` shows: shares, means and deviations."""
-    rows = max(sums["rows"], 1)
-    shown: dict[str, float | int | None] = {"rows": sums["rows"], "missing_share": sums["missing"] / rows}
-    if "moments" in sums:
-        count, mean, squares = sums["moments"]
-        known = count > 0
-        shown.update(
-            min=sums["min"] if known else None,
-            max=sums["max"] if known else None,
-            mean=mean if known else None,
-            std=float(np.sqrt(squares / count)) if known else None,
-        )
-        return shown
-    if "oov" in sums:
-        shown["oov_share"] = sums["oov"] / max(sums["values"], 1)
-    if "length_max" in sums:
-        shown.update(length_mean=sums["values"] / rows, length_max=sums["length_max"])
+def of_numbers(numbers: Numbers) -> dict[str, Any]:
+    """Returns extremes, moments and quantiles; None where there are no numbers."""
+    if not numbers.count:
+        return {"min": None, "max": None, "mean": None, "std": None}
+    mean, deviation = numbers.mean_and_deviation
+    shown = {"min": numbers.low, "max": numbers.high, "mean": mean, "std": deviation, "quantiles": _quantiles(numbers)}
+    if numbers.histogram.shift:
+        shown["quantile_error"] = numbers.histogram.error
     return shown
+
+
+def _quantiles(numbers: Numbers) -> dict[str, float]:
+    return dict(zip(map(str, QUANTILES), numbers.quantiles(QUANTILES), strict=True))
+
+
+def _of_feature(feature: Feature, summary: Summary, train: Summary | None, names: Names, is_hashed: bool) -> dict[str, Any]:
+    rows, values = max(summary.rows, 1), max(summary.values, 1)
+    shown: dict[str, Any] = {"rows": summary.rows, "missing_share": summary.missing / rows}
+    if summary.lengths.count:
+        mean, _ = summary.lengths.mean_and_deviation
+        shown.update(length_mean=mean, length_max=int(summary.lengths.high), length_quantiles=_quantiles(summary.lengths))
+        if not isinstance(feature, CrossedFeature):
+            shown["cut_share"] = summary.cut / rows
+    if isinstance(feature, TableFeature) and not isinstance(feature, BucketizedFeature):
+        shown["values"] = summary.values
+        if not (is_hashed or feature.only_crossed or isinstance(feature, CrossedFeature)):
+            shown["oov_share"] = summary.oov / values
+        if train is not None and train is not summary:
+            shown["new_share"] = new_share(summary, train)
+    if len(summary.numbers) == 1:
+        shown.update(of_numbers(summary.numbers[0]))
+    elif summary.numbers:
+        shown["elements"] = [of_numbers(element) for element in summary.numbers]
+    if len(summary.numbers) < 2:
+        shown["distinct"] = summary.distinct.estimate
+        if summary.distinct.is_full:
+            shown["distinct_error"] = summary.distinct.error
+    if summary.weights.count:
+        shown["weights"] = of_numbers(summary.weights)
+    if isinstance(feature, TableFeature):
+        shown["top"] = [list(pair) for pair in names.top(feature, summary)]
+        if summary.frequent.lost:
+            shown["top_error"] = summary.frequent.lost
+    return shown
+
+
+def new_share(summary: Summary, train: Summary) -> float:
+    """Returns the share of values that no training row has; exact while there are few enough of them, else an estimate."""
+    return min(summary.distinct.unseen(train.distinct) / max(summary.values, 1), 1.0)
+
+
+def to_json(statistics: Mapping[str, Any], levels: int = _JSON_LEVELS) -> str:
+    """Returns JSON that a person can read: a feature's split stands on one line."""
+    return _json(_rounded(statistics), levels, "") + "\n"
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 (any JSON)
+    """Rounds to nine digits, all that a float32 has."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(part) for key, part in value.items()}
+    return [_rounded(part) for part in value] if isinstance(value, list) else value
+
+
+def _json(value: Any, levels: int, indent: str) -> str:  # noqa: ANN401 (any JSON)
+    if not isinstance(value, Mapping) or not levels or not value:
+        return json.dumps(value, ensure_ascii=False)
+    lines = [f"{indent}  {json.dumps(key, ensure_ascii=False)}: {_json(v, levels - 1, indent + '  ')}" for key, v in value.items()]
+    return "{\n" + ",\n".join(lines) + "\n" + indent + "}"
