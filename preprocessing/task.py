@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(summary(data))
         return 0
     if not parsed.input and spec.source.fetch is None:
-        flags.error(f"data set {spec.name!r} cannot be fetched: give its files with --input FILE... See --help.")
+        how = spec.source.instructions or "Give its files with --input FILE... See --help."
+        flags.error(f"data set {spec.name!r} cannot be fetched. {how}")
     started = time.monotonic()
     origin = f"--input {' '.join(parsed.input)}" if parsed.input else "the files that are fetched, or cached from an earlier time"
     print(f"Preprocessing {spec.name} into {output}, from {origin}.")

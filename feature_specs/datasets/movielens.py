@@ -2,6 +2,9 @@
 
 MovieLens-100k: 100,000 ratings by 943 users of 1,682 movies. The copy read here is inside the wheel of RecBole 1.2.1, tab-separated
 with typed headers; one year in it is broken ("V") and one movie has none ("unkonwn"): missing values, not rejected rows.
+
+MovieLens-1M: 1,000,209 ratings by 6,040 users of 3,706 movies, in the original zip: `::` between the values, latin-1 titles. Age is one of
+seven brackets, written as a number, so it is a token; the year stands in the title alone and is no feature.
 """
 
 from feature_specs.features import (
@@ -24,6 +27,10 @@ _FOLDER = "recbole/dataset_example/ml-100k"
 
 def _table(name: str, *columns: str) -> TextTable:
     return TextTable(files=name, delimiter="\t", columns=columns, quoting=False)
+
+
+def _dat(name: str, *columns: str) -> TextTable:
+    return TextTable(files=name, delimiter="::", header=False, columns=columns, quoting=False, encoding="latin-1")
 
 
 SPECS = (
@@ -58,6 +65,34 @@ SPECS = (
                 members=(f"{_FOLDER}/ml-100k.inter", f"{_FOLDER}/ml-100k.user", f"{_FOLDER}/ml-100k.item"),
             ),
             homepage="https://grouplens.org/datasets/movielens/100k/",
+            licence="Research use; no redistribution without permission (see the data set's README).",
+        ),
+    ),
+    FeatureSpec(
+        name="movielens_1m",
+        features=(
+            CategoricalFeature(name="user_id", encoding=Vocabulary()),
+            CategoricalFeature(name="item_id", encoding=Vocabulary()),
+            CategoricalFeature(name="age", encoding=Vocabulary()),
+            CategoricalFeature(name="gender", encoding=Vocabulary()),
+            CategoricalFeature(name="occupation", encoding=Vocabulary()),
+            CategoricalFeature(name="zip_prefix", column="zip_code", derive=Prefix(length=3), encoding=Vocabulary()),
+            MultiValuedFeature(name="genres", delimiter="|", encoding=Vocabulary()),
+            SequenceFeature(name="history", history_of="item_id", table="item_id", max_length=50),
+            CategoricalFeature(name="hour", column="timestamp", dtype="int64", derive=Hour(), encoding=Identity(num_buckets=24)),
+            CategoricalFeature(name="weekday", column="timestamp", dtype="int64", derive=Weekday(), encoding=Identity(num_buckets=7)),
+        ),
+        label=Label(column="rating", threshold=4),
+        keys=Keys(user="user_id", item="item_id", time="timestamp"),
+        split=RandomSplit(fractions=(0.8, 0.1, 0.1), by=("user_id", "item_id", "timestamp")),
+        source=Source(
+            rows=_dat("ratings.dat", "user_id", "item_id", "rating", "timestamp"),
+            joins=(
+                Join(table=_dat("users.dat", "user_id", "gender", "age", "occupation", "zip_code"), key="user_id"),
+                Join(table=_dat("movies.dat", "item_id", "movie_title", "genres"), key="item_id"),
+            ),
+            instructions="Get ml-1m.zip from https://grouplens.org/datasets/movielens/1m/, and give it as it is: --input ml-1m.zip",
+            homepage="https://grouplens.org/datasets/movielens/1m/",
             licence="Research use; no redistribution without permission (see the data set's README).",
         ),
     ),

@@ -53,7 +53,7 @@ def test_a_spec_that_cannot_be_fetched_needs_input(tmp_path: Path, capsys: pytes
     (tmp_path / "s.yaml").write_text("name: s\nfeatures:\n- {kind: numeric, name: age}\nlabel: {column: y}\n")
     with pytest.raises(SystemExit, match="2"):
         main(["--spec", str(tmp_path / "s.yaml"), "--output", str(tmp_path / "data")])
-    assert "data set 's' cannot be fetched: give its files with --input" in capsys.readouterr().err
+    assert "data set 's' cannot be fetched. Give its files with --input" in capsys.readouterr().err
 
 
 def test_a_finished_directory_is_left_alone_and_another_specs_refused(
