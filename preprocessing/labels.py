@@ -1,0 +1,85 @@
+"""Labels: what a ranking model learns, made of a raw column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_specs.spec import Label
+from preprocessing.sources.casting import cast
+
+_SHOWN_CHARACTERS = 80
+
+
+def labels(label: Label, columns: Mapping[str, pa.Array], num_rows: int, reasons: dict[int, str]) -> pa.Array:
+    """Returns the label of each row, float32 [N]; NaN or 0 where there is none, which `reasons` then explains.
+
+    Args:
+        label: How labels are made.
+        columns: By raw column name, binary [N], null where missing.
+        num_rows: N; an implicit label has no column.
+        reasons: By row, why it has to be rejected; what is found here is added, a reason that is there already stays.
+    """
+    if label.column is None:
+        return pa.array(np.ones(num_rows, np.float32))
+    cells = columns[label.column]
+    if not pa.types.is_binary(cells.type):
+        _note(reasons, _mask(pc.is_valid(cells)), label.column, cells, "one value")
+        _note_missing(reasons, _mask(pc.is_null(cells)), label.column)
+        return pa.array(np.full(num_rows, np.nan, np.float32))
+    return _by_value(label, cells, reasons) if label.positive else _by_number(label, cells, reasons)
+
+
+def _by_number(label: Label, cells: pa.Array, reasons: dict[int, str]) -> pa.Array:
+    array, invalid = cast(cells, "float32")
+    numbers = array.to_numpy(zero_copy_only=False)
+    column = str(label.column)
+    _note(reasons, invalid, column, cells, "a finite number")
+    _note_missing(reasons, np.isnan(numbers) & ~invalid, column)
+    if label.threshold is not None:
+        # As float32 on both sides: a value written like the threshold reaches it.
+        return pa.array((numbers >= np.float32(label.threshold)).astype(np.float32))
+    if label.task == "binary":
+        _note(reasons, ~np.isnan(numbers) & (numbers != 0) & (numbers != 1), column, cells, "0 or 1; give the label a threshold")
+    return array
+
+
+def _by_value(label: Label, cells: pa.Array, reasons: dict[int, str]) -> pa.Array:
+    column, cells = str(label.column), pc.fill_null(cells, b"")
+    # Empty text is a missing label, unless the spec names it.
+    named = {value.encode() for value in (*label.positive, *label.negative)}
+    if b"" not in named:
+        _note_missing(reasons, _mask(pc.equal(pc.binary_length(cells), 0)), column)
+    positive = _is_in(cells, label.positive)
+    if label.negative:
+        expected = ", ".join(map(repr, (*label.positive, *label.negative)))
+        _note(reasons, ~positive & ~_is_in(cells, label.negative), column, cells, f"one of the label's values {expected}")
+    return pa.array(positive.astype(np.float32))
+
+
+def _is_in(cells: pa.Array, values: tuple[str, ...]) -> np.ndarray:
+    return _mask(pc.is_in(cells, value_set=pa.array([value.encode() for value in values], pa.binary())))
+
+
+def _note(reasons: dict[int, str], wrong: np.ndarray, column: str, cells: pa.Array, expected: str) -> None:
+    for row in np.flatnonzero(wrong).tolist():
+        reasons.setdefault(row, f"column {column!r}: {_shown(cells[row].as_py())} is not {expected}")
+
+
+def _note_missing(reasons: dict[int, str], missing: np.ndarray, column: str) -> None:
+    for row in np.flatnonzero(missing).tolist():
+        reasons.setdefault(row, f"label {column!r} is missing")
+
+
+def _shown(value: bytes | list[bytes] | None) -> str:
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = (value or b"").decode("utf-8", errors="replace")
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
+
+
+def _mask(values: pa.Array) -> np.ndarray:
+    return values.to_numpy(zero_copy_only=False).astype(bool)

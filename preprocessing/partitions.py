@@ -1,0 +1,210 @@
+"""Rows dealt out by user: what takes all rows of a user (splits, histories, negatives) is done a partition of the users at a time.
+
+Rows go through files: every range writes one file with a batch a partition, and a partition reads its batch from every file, in file order.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_specs import FeatureSpec, Negatives, TemporalSplit
+from preprocessing.examples import from_columns, key_columns
+from preprocessing.hashing import hash_rows
+from preprocessing.histories import Histories, sources
+from preprocessing.moments import Moments
+from preprocessing.negatives import all_items, distinct_items, resampled, sample
+from preprocessing.sources import text
+from preprocessing.sources.casting import is_missing
+from preprocessing.sources.joins import SideTable, join_all
+from preprocessing.sources.ranges import Range
+from preprocessing.splits import needs_quantiles, needs_users, of_users
+from preprocessing.staging import BATCH_ROWS, opened, read_batches, write_batches, write_table
+from preprocessing.users import Users
+
+_PARTITION_SEED = 1
+_RAW = "raw:"  # begins the name of a raw column beside examples
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """What is known once all ranges are read.
+
+    Attributes:
+        dealt: The files of the ranges, in order.
+        boundaries: Of a temporal split by quantiles.
+        items: The file of all items, where negatives are sampled.
+    """
+
+    dealt: tuple[str, ...]
+    boundaries: tuple[int, int] = (0, 0)
+    items: str = ""
+
+
+def by_user(spec: FeatureSpec) -> bool:
+    """Whether anything takes all rows of a user together."""
+    return bool(spec.histories) or needs_users(spec.split) or spec.negatives is not None
+
+
+def in_two_steps(spec: FeatureSpec) -> bool:
+    """Whether a row's example takes other rows; if so, rows are dealt out first."""
+    return by_user(spec) or needs_quantiles(spec.split)
+
+
+def partition_count(spec: FeatureSpec, ranges: Sequence[Range]) -> int:
+    """Returns how many raw shards there are: one a range, or one a partition, more of them where rows become bigger or more."""
+    if not by_user(spec):
+        return len(ranges)
+    growth = (4 if spec.histories else 1) * (1 + (spec.negatives.per_positive if spec.negatives else 0))
+    return max(len(ranges), math.ceil(growth * sum(source.size for source in ranges) / text.RANGE_BYTES))
+
+
+def deal_out(
+    spec: FeatureSpec, index: int, num_partitions: int, staging: str, raw: Mapping[str, pa.Array], examples: pa.Table
+) -> dict[str, Any]:
+    """Writes the rows of a range, none of them rejected, for `finish`.
+
+    Args:
+        spec: The data set.
+        index: Number of the range.
+        num_partitions: Among how many partitions users are dealt.
+        staging: Folder with the folders `shuffle`, `moments` and `items`.
+        raw: Columns [N] of the rows themselves, without those of side tables.
+        examples: Raw examples [N].
+
+    Returns:
+        A record of the files.
+    """
+    if not len(examples):
+        return {}
+    record: dict[str, Any] = {"dealt": f"{staging}/shuffle/{index:05d}.arrow"}
+    if needs_quantiles(spec.split):
+        moments = Moments.of(examples["_time"].to_numpy())
+        record.update(moments=f"{staging}/moments/{index:05d}.arrow", shift=moments.shift)
+        write_table(record["moments"], pa.table({"cells": moments.cells, "counts": moments.counts}))
+    if spec.negatives is not None:
+        # Features are made again when items have been drawn and side tables joined; until then only this of them is needed.
+        first = [name for name in examples.column_names if name in (*key_columns(spec), "label", "_split", *sources(spec))]
+        examples = pa.table({**{name: examples[name] for name in first}, **{_RAW + name: column for name, column in raw.items()}})
+        record["items"] = f"{staging}/items/{index:05d}.arrow"
+        write_table(record["items"], distinct_items(examples.select(["_item", *(_RAW + name for name in resampled(spec))])))
+    if by_user(spec):
+        users = examples["_user"].combine_chunks()
+        partition = hash_rows([users], _PARTITION_SEED) % np.uint64(num_partitions)
+        # Rows without a user belong to nobody: they stay where they are.
+        partition = np.where(is_missing(users), np.uint64(index % num_partitions), partition)
+    else:
+        partition = np.full(len(examples), index, np.uint64)
+    # Stable: within a partition the rows stay in file order.
+    order = np.argsort(partition, kind="stable")
+    bounds = np.searchsorted(partition[order], np.arange(num_partitions + 1, dtype=np.uint64))
+    ordered = examples.take(pa.array(order)).combine_chunks()
+    pieces = (ordered.slice(begin, end - begin) for begin, end in zip(bounds, bounds[1:], strict=False))
+    # Slices share the buffers of the whole; combining them copies each piece alone.
+    write_batches(record["dealt"], ordered.schema, (one_batch(piece) for piece in pieces))
+    return record
+
+
+def one_batch(piece: pa.Table) -> pa.RecordBatch:
+    """Returns the rows of a table, none too, as one record batch that shares nothing with other rows."""
+    if len(piece):
+        return piece.combine_chunks().to_batches()[0]
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in piece.schema], schema=piece.schema)
+
+
+def gather(spec: FeatureSpec, staging: str, records: Sequence[Mapping[str, Any]]) -> Everywhere:
+    """Puts together what the ranges, in order, found out: where times are cut, and all items."""
+    dealt = [record for record in records if "dealt" in record]
+    boundaries, items = (0, 0), ""
+    if isinstance(spec.split, TemporalSplit) and needs_quantiles(spec.split):
+        total = Moments.of(np.zeros(0, np.int64))
+        for record in dealt:
+            table = pa.Table.from_batches(read_batches(record["moments"]))
+            total = total.merged(Moments(record["shift"], table["cells"].to_numpy(), table["counts"].to_numpy()))
+        boundaries = total.boundaries(spec.split.fractions)
+    if spec.negatives is not None and dealt:
+        merged = all_items(pa.Table.from_batches(list(read_batches(record["items"]))) for record in dealt)
+        # A name of its own: workers keep what they have loaded.
+        items = f"{staging}/items/{uuid.uuid4().hex}.arrow"
+        write_table(items, merged)
+    return Everywhere(tuple(record["dealt"] for record in dealt), boundaries, items)
+
+
+def finish(spec: FeatureSpec, sides: Sequence[SideTable], everywhere: Everywhere, partition: int) -> tuple[int, Iterator[pa.Table]]:
+    """Puts the rows of a partition together.
+
+    Returns:
+        How many rows were read, and the finished raw examples in tables of at most `BATCH_ROWS` rows; each row is followed by its
+        negatives.
+    """
+    batches = []
+    for path in everywhere.dealt:
+        with opened(path) as reader:
+            batches.append(reader.get_batch(partition))
+    rows = pa.Table.from_batches(batches).combine_chunks()
+    users = Users.of(rows)
+    if "_split" not in rows.column_names:
+        rows = rows.append_column("_split", pa.array(of_users(spec.split, users, everywhere.boundaries)))
+    histories = Histories(spec, rows, users)
+    if spec.negatives is None:
+        return len(rows), _as_they_are(rows, histories)
+    return len(rows), _with_negatives(spec, spec.negatives, sides, rows, users, histories, load_items(everywhere.items))
+
+
+def _as_they_are(rows: pa.Table, histories: Histories) -> Iterator[pa.Table]:
+    for begin in range(0, len(rows), BATCH_ROWS):
+        batch = rows.slice(begin, BATCH_ROWS)
+        yield _with_histories(batch, histories, np.arange(begin, begin + len(batch)))
+
+
+def _with_histories(batch: pa.Table, histories: Histories, rows: np.ndarray) -> pa.Table:
+    for name, lists in histories.of(rows).items():
+        batch = batch.append_column(name, lists)
+    return batch
+
+
+@lru_cache(maxsize=2)
+def load_items(path: str) -> pa.Table:
+    """Reads the file of all items, once in a process."""
+    return pa.Table.from_batches(read_batches(path)).combine_chunks()
+
+
+def _with_negatives(
+    spec: FeatureSpec,
+    negatives: Negatives,
+    sides: Sequence[SideTable],
+    rows: pa.Table,
+    users: Users,
+    histories: Histories,
+    items: pa.Table,
+) -> Iterator[pa.Table]:
+    numbers = pc.fill_null(pc.index_in(rows["_item"].combine_chunks(), value_set=items["_item"].combine_chunks()), -1).to_numpy()
+    positive = rows["label"].to_numpy() == 1
+    parents, drawn = sample(users, numbers.astype(np.int64), positive, len(items), negatives)
+    order = np.argsort(np.concatenate([np.arange(len(rows)), parents]), kind="stable")
+    origin = np.concatenate([np.arange(len(rows)), parents])[order]
+    item = np.concatenate([np.full(len(rows), -1), drawn])[order]
+    # Behind the rows' own values those of the items, so that one look-up fetches either.
+    raw = {name.removeprefix(_RAW): rows[name].combine_chunks() for name in rows.column_names if name.startswith(_RAW)}
+    either = {name: pa.concat_arrays([raw[name], items[_RAW + name].combine_chunks()]) for name in resampled(spec)}
+    for begin in range(0, len(order), BATCH_ROWS):
+        own, other = origin[begin : begin + BATCH_ROWS], item[begin : begin + BATCH_ROWS]
+        place = pa.array(np.where(other >= 0, len(rows) + other, own))
+        columns = {name: either[name].take(place) if name in either else raw[name].take(pa.array(own)) for name in raw}
+        batch, reasons = from_columns(spec, join_all(columns, sides))
+        label = np.where(other >= 0, 0, batch["label"].to_numpy()).astype(np.float32)
+        batch = batch.set_column(batch.column_names.index("label"), "label", pa.array(label))
+        batch = batch.append_column("_split", rows["_split"].take(pa.array(own)))
+        batch = _with_histories(batch, histories, own)
+        # Of two good rows a bad one may be made, where a list and its weights are not resampled together: then there is no such negative.
+        kept = np.ones(len(batch), bool)
+        kept[list(reasons)] = False
+        yield batch.filter(pa.array(kept | (other < 0)))
