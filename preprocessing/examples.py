@@ -1,7 +1,7 @@
 """Raw examples: what the transform graph takes, as Arrow tables.
 
-One column a feature, by the feature's name, without nulls: a missing value is "", -1 or NaN, and lists hold no missing values. Beside them
-the label, the keys (`_user`, `_item`, `_group`, `_time`) and, inside the job, the split.
+The columns are `spec.raw_inputs`, without nulls: a missing value is "", -1 or NaN, and lists hold no missing values. Beside them the label,
+the keys (`_user`, `_item`, `_group`, `_time`) and, inside the job, the split.
 """
 
 from __future__ import annotations
@@ -10,21 +10,27 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from feature_specs import ColonnadeError, FeatureSpec
-from feature_specs.errors import did_you_mean
-from feature_specs.features import Feature, MultiValuedFeature, NumericFeature, SequenceFeature, TokenFeature
-from preprocessing.sources.casting import cast, cast_lists, missing_marker, without_missing
+from feature_specs import Column, FeatureSpec, Hour, Identity, MultiValuedFeature, SequenceFeature, Weekday
+from feature_specs.features import AnyFeature, TokenFeature
+from preprocessing.labels import labels
+from preprocessing.sources.casting import cast, cast_lists, cast_vectors
 
 SPLITS = ("train", "valid", "test")
 _VALUE_TYPES = {"string": pa.binary(), "int64": pa.int64(), "float32": pa.float32()}
-_KINDS = {"int64": "an integer", "float32": "a finite number"}
+_KINDS = {"string": "one value", "int64": "an integer", "float32": "a finite number"}
+_SHOWN_CHARACTERS = 80
 
 
-def value_type(feature: NumericFeature | TokenFeature) -> pa.DataType:
-    """Returns the Arrow type of one value of a feature."""
-    return _VALUE_TYPES[feature.dtype]
+def value_type(column: Column | AnyFeature) -> pa.DataType:
+    """Returns the Arrow type of one value of a column."""
+    return _VALUE_TYPES[column.dtype if isinstance(column, Column) else column.raw_type]
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """Returns the Arrow type of a column of raw or transformed examples."""
+    kind = value_type(column)
+    return {"single": kind, "vector": pa.list_(kind, column.size), "list": pa.list_(kind)}[column.layout]
 
 
 def key_columns(spec: FeatureSpec) -> dict[str, str]:
@@ -35,11 +41,11 @@ def key_columns(spec: FeatureSpec) -> dict[str, str]:
 
 
 def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa.Table, dict[int, str]]:
-    """Builds raw examples from raw columns of bytes; histories stay out.
+    """Builds raw examples from raw columns of text; histories stay out.
 
     Args:
         spec: The data set.
-        columns: By raw column name, binary [N], null where missing.
+        columns: By raw column name, text [N] (see `preprocessing.sources.casting`), null where missing.
 
     Returns:
         Examples [N] with the features that are read from a column, `label` and the keys; and by row, why it has to be rejected.
@@ -47,102 +53,92 @@ def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa
     reasons: dict[int, str] = {}
     values: dict[str, pa.Array] = {}
     # A column that several features read is cast once; the spec makes sure that their types agree.
-    readers: dict[str, list[NumericFeature | TokenFeature]] = {}
+    readers: dict[tuple[str, str | None], list[AnyFeature]] = {}
     for feature in spec.read_features:
-        readers.setdefault(feature.raw_column, []).append(feature)
-    for column, features in readers.items():
-        first = features[0]
-        cells = columns[column]
-        if isinstance(first, MultiValuedFeature | SequenceFeature):
-            array, invalid = cast_lists(cells, first.dtype, first.delimiter)
-        else:
-            array, invalid = cast(cells, first.dtype)
+        readers.setdefault((feature.raw_column, getattr(feature, "weights", None)), []).append(feature)
+    for (column, weights), features in readers.items():
+        arrays, invalid = _cast(features[0], columns[column], columns[weights] if weights else None)
         if _rejects(features):
-            _note(reasons, invalid, column, cells, _KINDS.get(first.dtype, ""))
-        values.update({f.name: array for f in features})
+            expected = f"{_expected(features[0])}{f' with their weights in column {weights!r}' if weights else ''}"
+            _note(reasons, invalid, column, columns[column], expected)
+        for feature in features:
+            values.update(zip((c.name for c in feature.raw_inputs), arrays, strict=True))
+            _check_range(spec, feature, arrays[0], columns[column], reasons)
     keys = {}
+    read_by = {column: features for (column, _), features in readers.items()}
     for name, column in key_columns(spec).items():
         # A key keeps the bytes of the file, also where a feature reads the column as a number.
         keys[name], invalid = cast(columns[column], "int64" if name == "_time" else "string")
-        if _rejects(readers.get(column, [])):
-            _note(reasons, invalid, column, columns[column], "an integer")
-    label = _label(spec, columns[spec.label.column], reasons)
-    ordered = {f.name: values[f.name] for f in spec.read_features}
+        if _rejects(read_by.get(column, [])):
+            _note(reasons, invalid, column, columns[column], "an integer" if name == "_time" else "one value")
+    num_rows = len(next(iter(columns.values())))
+    label = labels(spec.label, columns, num_rows, reasons)
+    ordered = {c.name: values[c.name] for c in spec.raw_inputs if c.name in values}
     return pa.table({**ordered, "label": label, **keys}), reasons
 
 
-def _rejects(features: list[NumericFeature | TokenFeature]) -> bool:
+def _cast(feature: AnyFeature, cells: pa.Array, weights: pa.Array | None) -> tuple[tuple[pa.Array, ...], np.ndarray]:
+    """Returns the raw columns of a feature, and the mask of the rows that do not fit."""
+    column, *more = feature.raw_inputs
+    if column.layout == "single":
+        values, invalid = cast(cells, column.dtype)
+        return (values,), invalid
+    delimiter = getattr(feature, "delimiter", "|")
+    if column.layout == "vector":
+        vectors, invalid = cast_vectors(cells, column.size, delimiter)
+        return (vectors,), invalid
+    lists = cast_lists(cells, column.dtype, delimiter, getattr(feature, "value_delimiter", None), weights)
+    beside = {"float32": lists.weights, "int64": lists.steps}
+    return (lists.values, *(beside[c.dtype] for c in more)), lists.invalid
+
+
+def _expected(feature: AnyFeature) -> str:
+    """Returns what a cell of the feature's column should be, for messages."""
+    column = feature.raw_inputs[0]
+    one = _KINDS[column.dtype]
+    several = f"separated by {getattr(feature, 'delimiter', '|')!r}"
+    if column.layout == "vector":
+        return f"{column.size} finite numbers {several}"
+    if column.layout == "single":
+        return one
+    return {"string": "a list of values", "int64": f"integers {several}", "float32": f"finite numbers {several}"}[column.dtype]
+
+
+def _rejects(features: list[AnyFeature]) -> bool:
     return not features or any(feature.on_invalid == "reject" for feature in features)
+
+
+def _check_range(spec: FeatureSpec, feature: AnyFeature, values: pa.Array, cells: pa.Array, reasons: dict[int, str]) -> None:
+    """Notes the rows with a value that the encoding rejects."""
+    encoding = spec.tables.get(feature.table_name) if isinstance(feature, TokenFeature) else None
+    if not isinstance(encoding, Identity) or encoding.out_of_range != "reject":
+        return
+    is_list = isinstance(feature, MultiValuedFeature | SequenceFeature)
+    flat = (values.flatten() if is_list else values).to_numpy(zero_copy_only=False)
+    missing, size = flat == -1, encoding.num_buckets
+    match feature.derive:
+        case Hour():
+            flat = flat % 86_400 // 3600
+        case Weekday():
+            flat = (flat // 86_400 + 3) % 7
+    outside = ~missing & ((flat < 0) | (flat >= size))
+    rows = np.repeat(np.arange(len(values)), np.diff(values.offsets.to_numpy())) if is_list else np.arange(len(values))
+    bad = np.zeros(len(values), bool)
+    bad[rows[outside]] = True
+    _note(reasons, bad, feature.raw_column, cells, f"in the range 0 to {size - 1}")
 
 
 def _note(reasons: dict[int, str], invalid: np.ndarray, column: str, cells: pa.Array, expected: str) -> None:
     for row in np.flatnonzero(invalid).tolist():
-        reasons.setdefault(row, f"column {column!r}: {_shown(cells, row)} is not {expected}")
+        reasons.setdefault(row, f"column {column!r}: {_shown(cells[row].as_py())} is not {expected}")
 
 
-def _shown(cells: pa.Array, row: int) -> str:
-    text = (cells[row].as_py() or b"").decode("utf-8", errors="replace")
-    return repr(text if len(text) <= 80 else text[:80] + "...")
+def _shown(value: bytes | list | None) -> str:
+    text = repr(_decoded(value))
+    return text if len(text) <= _SHOWN_CHARACTERS + 2 else text[: _SHOWN_CHARACTERS + 1] + "..." + text[-1]
 
 
-def _label(spec: FeatureSpec, cells: pa.Array, reasons: dict[int, str]) -> pa.Array:
-    array, invalid = cast(cells, "float32")
-    numbers = array.to_numpy(zero_copy_only=False)
-    column = spec.label.column
-    _note(reasons, invalid, column, cells, "a finite number")
-    for row in np.flatnonzero(np.isnan(numbers) & ~invalid).tolist():
-        reasons.setdefault(row, f"label {column!r} is missing")
-    if spec.label.threshold is not None:
-        return pa.array((numbers >= spec.label.threshold).astype(np.float32))
-    if spec.label.task == "binary":
-        _note(reasons, ~np.isnan(numbers) & (numbers != 0) & (numbers != 1), column, cells, "0 or 1; give the label a threshold")
-    return array
-
-
-def from_table(spec: FeatureSpec, table: pa.Table) -> pa.Table:
-    """Normalises flat raw examples, keyed by feature names, to the types and missing markers of raw examples.
-
-    A feature whose column is absent is missing in every row; a `label` is kept where there is one.
-
-    Raises:
-        ColonnadeError: A column is of a type that the feature cannot take, or no column is a feature.
-    """
-    names = [feature.name for feature in spec.features]
-    if not set(names) & set(table.column_names):
-        given = ", ".join(table.column_names)
-        hint = did_you_mean(table.column_names[0], names) if table.column_names else ""
-        raise ColonnadeError(f"No column is a feature of {spec.name!r}.{hint} Given: {given}. Features: {', '.join(names)}.")
-    columns: dict[str, pa.Array] = {}
-    for feature in spec.features:
-        try:
-            columns[feature.name] = _normalised(feature, value_type(feature), table)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            received = table.schema.field(feature.name).type
-            raise ColonnadeError(
-                f"Feature {feature.name!r} should be of dtype {feature.dtype!r}. Received: {received} ({error})."
-            ) from error
-    if "label" in table.column_names:
-        columns["label"] = pc.cast(table["label"], pa.float32()).combine_chunks()
-    return pa.table(columns)
-
-
-def _normalised(feature: Feature, kind: pa.DataType, table: pa.Table) -> pa.Array:
-    if feature.name not in table.column_names:
-        cells = pa.nulls(len(table), pa.list_(kind) if feature.is_list else kind)
-    else:
-        cells = table[feature.name].combine_chunks()
-    if not feature.is_list:
-        return pc.fill_null(_cast_values(cells, kind), pa.scalar(missing_marker(kind), kind))
-    if not (pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type) or pa.types.is_fixed_size_list(cells.type)):
-        raise pa.ArrowTypeError("a list is expected")
-    lists = pc.cast(cells, pa.large_list(cells.type.value_type))
-    row = pc.list_parent_indices(lists).to_numpy()
-    flat = pc.fill_null(_cast_values(pc.list_flatten(lists), kind), pa.scalar(missing_marker(kind), kind))
-    return without_missing(row, flat, len(lists))
-
-
-def _cast_values(cells: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Casts typed values; integers become strings as decimals, as they do in the transform graph."""
-    if pa.types.is_binary(kind) and not pa.types.is_large_binary(cells.type) and not pa.types.is_binary(cells.type):
-        cells = pc.cast(cells, pa.string())
-    return pc.cast(cells, kind)
+def _decoded(value: bytes | list | None) -> str | list:
+    if isinstance(value, list):
+        return [_decoded(part) for part in value]
+    return (value or b"").decode("utf-8", errors="replace")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
+from feature_specs.features import AnyFeature, MultiValuedFeature
 from feature_specs.spec import FeatureSpec
 from serving.convert import convert, missing
 from serving.mixed import one_row, whole
@@ -52,7 +53,7 @@ def read_batches(path: Path, spec: FeatureSpec, rejects: Rejects, batch_size: in
         if not known:
             raise ColonnadeError(
                 f"Input file {str(path)!r} has the column of no feature. Received the columns {_listed(rows.table.column_names)}; "
-                f"expected some of {_listed([f.name for f in spec.features])}."
+                f"expected some of {_listed([f.name for f in spec.features if f.raw_inputs])}."
             )
         for start in range(0, rows.table.num_rows, batch_size):
             part = Rows(rows.table.slice(start, batch_size), rows.lines[start : start + batch_size], rows.share)
@@ -61,33 +62,54 @@ def read_batches(path: Path, spec: FeatureSpec, rejects: Rejects, batch_size: in
                 yield batch
 
 
-def _columns(spec: FeatureSpec, columns: list[str]) -> dict[str, str]:
-    """Returns the column of each feature that has one."""
-    candidates = {f.name: [name for name in (f.name, f.raw_column) if name in columns] for f in spec.features}
-    return {name: present[0] for name, present in candidates.items() if present}
+class _Found(NamedTuple):
+    """The columns of a feature in a file."""
+
+    values: str
+    weights: str | None
+
+
+def _columns(spec: FeatureSpec, columns: list[str]) -> dict[str, _Found]:
+    """Returns the columns of each feature that has one."""
+    found = {}
+    for feature in spec.features:
+        values = [name for name in (feature.name, feature.raw_column) if name in columns and feature.raw_inputs]
+        weighted = isinstance(feature, MultiValuedFeature) and feature.weights is not None
+        weights = [name for name in (feature.weights_name, feature.weights) if name in columns] if weighted else []
+        if values:
+            found[feature.name] = _Found(values[0], weights[0] if weights else None)
+    return found
 
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
 
 
-def _to_batch(path: Path, spec: FeatureSpec, found: dict[str, str], rows: Rows, rejects: Rejects) -> Batch:
+def _to_batch(path: Path, spec: FeatureSpec, found: dict[str, _Found], rows: Rows, rejects: Rejects) -> Batch:
     raw: dict[str, tf.Tensor | tf.RaggedTensor] = {}
     reasons: dict[int, str] = {}
     for feature in spec.features:
-        if feature.name not in found:
-            raw[feature.name] = missing(feature, rows.table.num_rows)
+        if not feature.raw_inputs:
             continue
-        column = found[feature.name]
-        raw[feature.name], bad = convert(whole(rows.table[column]), feature)
+        if feature.name not in found:
+            raw.update(missing(feature, rows.table.num_rows))
+            continue
+        column, weights = found[feature.name]
+        values, bad = convert(feature, whole(rows.table[column]), whole(rows.table[weights]) if weights else None)
+        raw.update(values)
         if feature.on_invalid == "reject":
             for row in bad.tolist():
                 shown = one_row(rows.table.select([column]), row)[column]
-                expected = f"{'list of ' if feature.is_list else ''}{feature.dtype}"
-                reasons.setdefault(row, f"column {column!r}: expected {expected}, received {shown!r}")
+                reasons.setdefault(row, f"column {column!r}: expected {_expected(feature, weights)}, received {shown!r}")
     if not reasons:
         return Batch(raw, rows.table, rows.share)
     for row in sorted(reasons):
         rejects.add(path, int(rows.lines[row]), reasons[row], one_row(rows.table, row))
     kept = np.delete(np.arange(rows.table.num_rows), sorted(reasons))
     return Batch({name: tf.gather(values, kept) for name, values in raw.items()}, rows.table.take(kept), rows.share)
+
+
+def _expected(feature: AnyFeature, weights: str | None) -> str:
+    column = feature.raw_inputs[0]
+    several = {"single": "", "vector": f"{column.size} of ", "list": "list of "}[column.layout]
+    return f"{several}{column.dtype}{f' with as many weights in column {weights!r}' if weights else ''}"

@@ -1,7 +1,7 @@
 """What clients send, as functions of the spec: the inputs of `predict`, the parsing of tf.Examples, and the way from both to raw examples.
 
-A raw example has one entry a feature, keyed by its name: `[B]` for a single value, where a marker stands for a missing one ("", -1,
-NaN), and a RaggedTensor `[B, None]` for a list, which holds no markers.
+A raw example has one entry a column of `spec.raw_inputs`: `[B]` for a single value and `[B, size]` for a vector, where a marker stands for a
+missing one ("", -1, NaN), and a RaggedTensor `[B, None]` for a list, which holds no markers. Weights and steps of a list are lists beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from feature_specs.base import Column
+from feature_specs.features import SequenceFeature
 from feature_specs.spec import FeatureSpec
+from serving.beside import completed, fitted, spread
 
 MISSING: dict[str, Any] = {"string": "", "int64": -1, "float32": float("nan")}
 RawExamples = Mapping[str, tf.Tensor | tf.RaggedTensor]
@@ -24,27 +27,34 @@ def missing_marker(dtype: tf.DType) -> Any:  # noqa: ANN401 (str, int or float)
 
 
 def raw_specs(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
-    """Returns the inputs of `predict`: `[B]` for single values, `[B, T]` for lists."""
-    return {f.name: tf.TensorSpec([None, None] if f.is_list else [None], f.dtype, name=f.name) for f in spec.features}
+    """Returns the inputs of `predict`: `[B]` for single values, `[B, size]` for vectors, `[B, T]` for lists."""
+    shapes: dict[str, Callable[[Column], list[int | None]]] = {
+        "single": lambda _: [None],
+        "vector": lambda column: [None, column.size],
+        "list": lambda _: [None, None],
+    }
+    return {c.name: tf.TensorSpec(shapes[c.layout](c), c.dtype, name=c.name) for c in spec.raw_inputs}
 
 
 def parsing_spec(spec: FeatureSpec) -> dict[str, tf.io.RaggedFeature]:
-    """Returns how tf.Examples are parsed: every feature as a list, so that an absent one and an empty list are the same."""
-    return {f.name: tf.io.RaggedFeature(tf.as_dtype(f.dtype), row_splits_dtype=tf.int64) for f in spec.features}
+    """Returns how tf.Examples are parsed: every column as a list, so that an absent one and an empty list are the same."""
+    return {c.name: tf.io.RaggedFeature(tf.as_dtype(c.dtype), row_splits_dtype=tf.int64) for c in spec.raw_inputs}
 
 
 def taking_raw_tensors(spec: FeatureSpec, function: Callable[[dict[str, tf.Tensor]], Any]) -> Any:  # noqa: ANN401 (a tf.function)
-    """Returns `function` as a tf.function with one argument a feature, all of them optional.
+    """Returns `function` as a tf.function with one argument a raw column, all of them optional.
 
-    The default of each argument is a missing value, of shape `[1]` or `[1, 1]`: a SavedModel keeps these as SignatureDef defaults.
-    TensorFlow only keeps those of positional arguments, hence the made-up signature.
+    The default of each argument is a missing value, of one row (and one place, in lists): a SavedModel keeps these as SignatureDef
+    defaults. TensorFlow only keeps those of positional arguments, hence the made-up signature.
     """
     specs = raw_specs(spec)
 
     def call(*args: tf.Tensor) -> Any:  # noqa: ANN401 (whatever `function` returns)
         return function(dict(zip(specs, args, strict=True)))
 
-    defaults = {name: tf.fill([1] * s.shape.rank, tf.constant(missing_marker(s.dtype), s.dtype)) for name, s in specs.items()}
+    defaults = {
+        name: tf.fill([1, *(size or 1 for size in s.shape[1:])], tf.constant(missing_marker(s.dtype), s.dtype)) for name, s in specs.items()
+    }
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, positional, default=default) for name, default in defaults.items()]
@@ -53,36 +63,66 @@ def taking_raw_tensors(spec: FeatureSpec, function: Callable[[dict[str, tf.Tenso
 
 
 def from_tensors(spec: FeatureSpec, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    """Returns the raw examples in the inputs of `predict`; a tensor of one row counts for every row."""
-    sizes = tf.stack([tf.shape(tensors[f.name])[0] for f in spec.features])
+    """Returns the raw examples in the inputs of `predict`; a tensor of one row counts for every row.
+
+    Weights and steps stand in the places of the values they belong to; a missing weight is 1, and without steps each value has its own.
+    """
+    columns = spec.raw_inputs
+    sizes = tf.stack([tf.shape(tensors[c.name])[0] for c in columns])
     batch = sizes[tf.argmax(tf.cast(sizes != 1, tf.int32))]
     agree = tf.reduce_all((sizes == 1) | (sizes == batch))
-    names = ", ".join(f.name for f in spec.features)
+    names = ", ".join(c.name for c in columns)
     check = tf.debugging.Assert(agree, [f"Every feature should have the same number of rows, or one. Received, for {names}:", sizes], 1000)
-    raw = {}
+    raw: dict[str, tf.Tensor | tf.RaggedTensor] = {}
     with tf.control_dependencies([check] if check is not None else []):
+        wide = {c.name: _with_rows(tensors[c.name], batch) for c in columns}
         for feature in spec.features:
-            values = tensors[feature.name]
-            shape = tf.concat([[batch], tf.shape(values)[1:]], axis=0)
-            values = tf.broadcast_to(values, shape)
-            raw[feature.name] = tf.ragged.boolean_mask(values, _is_present(values)) if feature.is_list else values
+            for column in feature.raw_inputs[:1]:
+                values = wide[column.name]
+                if column.layout != "list":
+                    raw[column.name] = values
+                    continue
+                present = _is_present(values)
+                lists = tf.ragged.boolean_mask(values, present)
+                raw[column.name] = lists
+                for beside in feature.raw_inputs[1:]:
+                    given = fitted(beside, wide[beside.name], column.name, present)
+                    raw[beside.name] = completed(beside, lists.with_flat_values(tf.boolean_mask(given, present)))
     return raw
 
 
 def from_examples(spec: FeatureSpec, serialized: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
     """Returns the raw examples in serialized tf.Examples `[B]`."""
     parsed = tf.io.parse_example(serialized, parsing_spec(spec))
-    raw = {}
+    raw: dict[str, tf.Tensor | tf.RaggedTensor] = {}
     for feature in spec.features:
-        values = parsed[feature.name]
-        if feature.is_list:
-            raw[feature.name] = tf.ragged.boolean_mask(values, values.with_values(_is_present(values.values)))
-            continue
-        most = tf.reduce_max(values.row_lengths())
-        check = tf.debugging.Assert(most <= 1, [f"Feature {feature.name!r} should hold one value an example. Received at most:", most])
-        with tf.control_dependencies([check] if check is not None else []):
-            raw[feature.name] = values.to_tensor(missing_marker(values.dtype), shape=[None, 1])[:, 0]
+        for column in feature.raw_inputs[:1]:
+            values = parsed[column.name]
+            if column.layout != "list":
+                raw[column.name] = _of_one_length(column, values)
+                continue
+            present = values.with_values(_is_present(values.values))
+            lists = tf.ragged.boolean_mask(values, present)
+            raw[column.name] = lists
+            for beside in feature.raw_inputs[1:]:
+                given = spread(beside, parsed[beside.name], column.name, values)
+                raw[beside.name] = completed(beside, lists.with_flat_values(tf.boolean_mask(given, present.values)))
     return raw
+
+
+def _with_rows(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    return tf.broadcast_to(values, tf.concat([[rows], tf.shape(values)[1:]], axis=0))
+
+
+def _of_one_length(column: Column, values: tf.RaggedTensor) -> tf.Tensor:
+    """Returns parsed values as `[B]` or `[B, size]`, missing where there are none."""
+    lengths = values.row_lengths()
+    fits = tf.reduce_all((lengths == 0) | (lengths == column.size))
+    many = "one value an example" if column.layout == "single" else f"{column.size} values an example, or none"
+    check = tf.debugging.Assert(fits, [f"Feature {column.name!r} should hold {many}. Received at most:", tf.reduce_max(lengths)])
+    with tf.control_dependencies([check] if check is not None else []):
+        dense = values.to_tensor(missing_marker(values.dtype), shape=[None, column.size])
+    return dense if column.layout == "vector" else dense[:, 0]
 
 
 def to_tensors(raw: RawExamples) -> dict[str, tf.Tensor]:
@@ -99,7 +139,10 @@ def to_examples(raw: RawExamples) -> tf.Tensor:
     columns = []
     for name, values in raw.items():
         if not isinstance(values, tf.RaggedTensor):
-            values = tf.ragged.boolean_mask(values[:, tf.newaxis], _is_present(values)[:, tf.newaxis])
+            # A vector is there, with its missing numbers, or it is not.
+            wide = values if values.shape.rank == 2 else values[:, tf.newaxis]
+            is_there = tf.reduce_any(_is_present(wide), axis=1, keepdims=True)
+            values = tf.ragged.boolean_mask(wide, tf.broadcast_to(is_there, tf.shape(wide)))
         columns.append((name, fields[values.dtype.name], values.flat_values.numpy().tolist(), values.row_splits.numpy().tolist()))
     serialized = []
     for row in range(len(columns[0][3]) - 1):
@@ -111,16 +154,27 @@ def to_examples(raw: RawExamples) -> tf.Tensor:
     return tf.constant(serialized, tf.string)
 
 
+def paddings(spec: FeatureSpec) -> dict[str, Any]:
+    """Returns what pads each list of `spec.outputs`: 0 for ids, NaN for numbers, -1 for steps."""
+    steps = {f.steps_name for f in spec.features if isinstance(f, SequenceFeature) and f.value_delimiter is not None}
+    numbers = {"int64": 0, "float32": float("nan")}
+    return {c.name: -1 if c.name in steps else numbers[c.dtype] for c in spec.outputs if c.layout == "list"}
+
+
 def to_scorer_inputs(spec: FeatureSpec, transformed: RawExamples) -> dict[str, tf.Tensor]:
-    """Returns the transform graph's outputs as a scorer takes them: ids `[B]` or `[B, T]`, padded with 0, T >= 1; numbers `[B]`."""
+    """Returns the transform graph's outputs as a scorer takes them: `[B]`, `[B, size]`, and padded lists `[B, T]`, T >= 1."""
+    padding = paddings(spec)
     dense = {}
-    for feature in spec.features:
-        values = transformed[feature.name]
-        if feature.is_list:
+    for column in spec.outputs:
+        values = transformed[column.name]
+        if column.layout == "list":
             # A batch of empty lists has T = 0, where a maximum or a softmax over time is undefined; one column of padding is not.
-            values = values.to_tensor(0, shape=[None, None])
-            values = tf.pad(values, [[0, 0], [0, tf.maximum(1 - tf.shape(values)[1], 0)]])
-        dense[feature.name] = values
+            values = values.to_tensor(padding[column.name], shape=[None, None])
+            more = tf.maximum(1 - tf.shape(values)[1], 0)
+            values = tf.pad(values, [[0, 0], [0, more]], constant_values=padding[column.name])
+        elif column.layout == "vector":
+            values = tf.ensure_shape(values, [None, column.size])
+        dense[column.name] = values
     return dense
 
 

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
-from serving.convert import convert
 from serving.module import Scorer, live_scores, output_names
-from serving.signatures import RawExamples, to_examples, to_scorer_inputs, to_tensors
+from serving.signatures import RawExamples, paddings, to_examples, to_scorer_inputs, to_tensors
 from serving.versions import load_model, load_spec
 
 _BATCH_ROWS = 4096
@@ -56,7 +55,7 @@ class Skew:
 
     Attributes:
         rows: How many rows were compared.
-        per_feature: By feature.
+        per_feature: By transformed column: features, and what comes beside them.
         per_score: By "<signature> <score>", such as "predict logits".
         worst: The rows that differ most.
     """
@@ -90,7 +89,7 @@ def compare_sample(export_path: str | Path, sample_parquet: str | Path, scorer: 
 
     Args:
         export_path: The version's folder.
-        sample_parquet: Holds, for each row, `raw.<feature>` and what the job made of it, `<feature>`.
+        sample_parquet: Holds, for each row, `raw.<column>` of the raw columns, and what the job made of them.
         scorer: The model: transformed features to logits `[B]`.
 
     Raises:
@@ -107,14 +106,14 @@ def compare_files(export_path: str | Path, files: Sequence[Path], scorer: Scorer
     skew = Skew()
     for batch in _batches(files):
         raw = _raw(spec, batch)
-        trained = to_scorer_inputs(spec, {f.name: _tensor(_column(batch, f.name)) for f in spec.features})
+        trained = to_scorer_inputs(spec, {c.name: _tensor(_column(batch, c.name)) for c in spec.outputs})
         tensors = to_tensors(raw)
         outputs = {
             "predict": exported.signatures["predict"](**tensors),
             "serving_default": exported.signatures["serving_default"](examples=to_examples(raw)),
         }
         served_scores = {f"{signature} {name}": outputs[signature][name] for signature in outputs for name in output_names(spec)}
-        _add(skew, raw, (trained, score(trained)), (exported.transform(**tensors), served_scores))
+        _add(skew, raw, (trained, score(trained)), (exported.transform(**tensors), served_scores), paddings(spec))
     if not skew.rows:
         raise ColonnadeError("There is no row to compare the export with. Preprocess again, or give a file with rows.")
     return skew
@@ -131,7 +130,7 @@ def _batches(files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
 
 
 def _raw(spec: FeatureSpec, batch: pa.RecordBatch) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    return {f.name: convert(_column(batch, f"raw.{f.name}"), f).values for f in spec.features}
+    return {c.name: _tensor(_column(batch, f"raw.{c.name}")) for c in spec.raw_inputs}
 
 
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -141,18 +140,23 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 
 def _tensor(column: pa.Array) -> tf.Tensor | tf.RaggedTensor:
-    if not pa.types.is_list(column.type):
+    kind = column.type
+    if pa.types.is_fixed_size_list(kind):
+        return tf.constant(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.list_size))
+    if not pa.types.is_list(kind):
         return tf.constant(column.to_numpy(zero_copy_only=False))
-    lengths = column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    return tf.RaggedTensor.from_row_lengths(tf.constant(column.flatten().to_numpy(zero_copy_only=False)), lengths)
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    # Without a value NumPy's objects have no type that TensorFlow knows.
+    values = tf.constant(flat, tf.string if pa.types.is_binary(kind.value_type) else flat.dtype)
+    return tf.RaggedTensor.from_row_lengths(values, column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64))
 
 
 _Side = tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]  # transformed features, scores
 
 
-def _add(skew: Skew, raw: RawExamples, trained: _Side, served: _Side) -> None:
+def _add(skew: Skew, raw: RawExamples, trained: _Side, served: _Side, padding: Mapping[str, float]) -> None:
     """Counts a batch: of both paths the transformed features and the scores."""
-    by_feature = {name: _differences(values, served[0][name]) for name, values in trained[0].items()}
+    by_feature = {name: _differences(values, served[0][name], padding.get(name, 0)) for name, values in trained[0].items()}
     by_score = {name: _differences(trained[1][name.split()[-1]], values) for name, values in served[1].items()}
     for largest, found in ((skew.per_feature, by_feature), (skew.per_score, by_score)):
         for name, differences in found.items():
@@ -166,12 +170,15 @@ def _add(skew: Skew, raw: RawExamples, trained: _Side, served: _Side) -> None:
     skew.rows += len(score)
 
 
-def _differences(left: tf.Tensor, right: tf.Tensor) -> NDArray[np.float64]:
+def _differences(left: tf.Tensor, right: tf.Tensor, padding: float = 0) -> NDArray[np.float64]:
     """Returns the largest absolute difference of each row, `[B]`; lists may be padded to different lengths."""
     arrays = [np.asarray(values, np.float64).reshape(len(values), -1) for values in (left, right)]
     longest = max(array.shape[1] for array in arrays)
-    padded = [np.pad(array, [(0, 0), (0, longest - array.shape[1])]) for array in arrays]
-    return np.nan_to_num(np.abs(padded[0] - padded[1]), nan=np.inf).max(axis=1, initial=0.0)
+    padded = [np.pad(array, [(0, 0), (0, longest - array.shape[1])], constant_values=padding) for array in arrays]
+    differences = np.nan_to_num(np.abs(padded[0] - padded[1]), nan=np.inf)
+    if np.isnan(padding):
+        differences[np.isnan(padded[0]) & np.isnan(padded[1])] = 0
+    return differences.max(axis=1, initial=0.0)
 
 
 def _row(tensors: Mapping[str, Any], row: int) -> dict[str, Any]:

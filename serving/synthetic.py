@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from feature_specs.base import Column
 from feature_specs.spec import FeatureSpec
 from serving.signatures import MISSING
 
@@ -18,19 +19,31 @@ def synthetic_rows(spec: FeatureSpec, rows: int = 64, seed: int = 0) -> dict[str
         seed: Other seeds give other rows.
     """
     rng = np.random.default_rng(seed)
-    raw = {}
+    raw: dict[str, tf.Tensor | tf.RaggedTensor] = {}
     for feature in spec.features:
-        lengths = np.ones(rows, np.int64)
-        if feature.is_list:
+        for column in feature.raw_inputs[:1]:
+            if column.layout != "list":
+                raw[column.name] = tf.constant(_single(rng, column, rows))
+                continue
             lengths = rng.integers(0, 4 + (getattr(feature, "max_length", None) or 0), rows)
             lengths[0] = 0
-        values = _values(rng, feature.dtype, int(lengths.sum()))
-        if feature.is_list:
-            raw[feature.name] = tf.RaggedTensor.from_row_lengths(tf.constant(values), lengths)
-        else:
-            values[::3] = MISSING[feature.dtype]
-            raw[feature.name] = tf.constant(values)
+            lists = tf.RaggedTensor.from_row_lengths(tf.constant(_values(rng, column.dtype, int(lengths.sum()))), lengths)
+            raw[column.name] = lists
+            for beside in feature.raw_inputs[1:]:
+                # Weights are any positive numbers; a step has one value or a few.
+                flat = rng.uniform(0.1, 2, lengths.sum()).astype(np.float32) if beside.dtype == "float32" else _steps(rng, lengths)
+                raw[beside.name] = lists.with_flat_values(tf.constant(flat))
     return raw
+
+
+def _single(rng: np.random.Generator, column: Column, rows: int) -> np.ndarray:
+    values = _values(rng, column.dtype, rows * column.size)
+    if column.layout == "vector":
+        # Some miss a number only.
+        values[5::7] = MISSING[column.dtype]
+        values = values.reshape(rows, column.size)
+    values[::3] = MISSING[column.dtype]
+    return values
 
 
 def _values(rng: np.random.Generator, dtype: str, size: int) -> np.ndarray:
@@ -38,3 +51,10 @@ def _values(rng: np.random.Generator, dtype: str, size: int) -> np.ndarray:
         return rng.normal(scale=100, size=size).astype(np.float32)
     integers = rng.integers(0, 1000, size)
     return integers if dtype == "int64" else np.array([b"unseen %d" % i for i in integers], dtype=object)
+
+
+def _steps(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
+    begins = rng.integers(0, 2, lengths.sum())
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    total = np.cumsum(begins)
+    return total - total[starts] if len(total) else total

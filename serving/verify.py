@@ -131,10 +131,12 @@ def read_flat(spec: FeatureSpec, source: Path, rejects: Rejects) -> pa.Table:
     parts = []
     for batch in read_batches(source, spec, rejects, _BATCH_ROWS):
         columns = {}
-        for name, values in batch.raw.items():
-            flat = pa.array(values.flat_values.numpy() if isinstance(values, tf.RaggedTensor) else values.numpy())
-            ragged = isinstance(values, tf.RaggedTensor)
-            columns[name] = pa.LargeListArray.from_arrays(values.row_splits.numpy(), flat) if ragged else flat
+        for column in spec.raw_inputs:
+            values = batch.raw[column.name]
+            flat = pa.array((values.flat_values if isinstance(values, tf.RaggedTensor) else values).numpy().ravel())
+            if column.layout == "list":
+                flat = pa.LargeListArray.from_arrays(values.row_splits.numpy(), flat)
+            columns[column.name] = pa.FixedSizeListArray.from_arrays(flat, column.size) if column.layout == "vector" else flat
         parts.append(pa.table(columns))
     if not parts:
         raise ColonnadeError(f"No row of {str(source)!r} can be read. The first, {rejects.first}.")
@@ -143,7 +145,7 @@ def read_flat(spec: FeatureSpec, source: Path, rejects: Rejects) -> pa.Table:
 
 def table(spec: FeatureSpec, skew: Skew) -> str:
     """Returns the largest differences as an aligned table."""
-    kinds = {feature.name: feature.kind for feature in spec.features}
+    kinds = {column.name: feature.kind for feature in spec.features for column in feature.outputs}
     lines = [("feature", "kind", "largest difference"), *((n, kinds[n], f"{d:.3g}") for n, d in skew.per_feature.items())]
     lines += [("", "", ""), ("score", "signature", "largest difference")]
     lines += [(name.split()[1], name.split()[0], f"{difference:.3g}") for name, difference in skew.per_score.items()]
@@ -156,10 +158,12 @@ def describe(worst: RowSkew, tolerance: float) -> list[str]:
     lines = [f"  row {worst.row}"]
     for name, served in worst.served.items():
         trained = worst.trained[name.split()[-1]]
-        if name in worst.raw:
+        if " " not in name:  # a score is called "<signature> <score>"
             if differing := _differing(trained, served):
-                raw = repr(worst.raw[name])
-                lines += [f"    {name}: {differing}", f"      raw: {raw if len(raw) <= _LONGEST_RAW else raw[:_LONGEST_RAW] + ' ...'}"]
+                lines.append(f"    {name}: {differing}")
+                if name in worst.raw:
+                    raw = repr(worst.raw[name])
+                    lines.append(f"      raw: {raw if len(raw) <= _LONGEST_RAW else raw[:_LONGEST_RAW] + ' ...'}")
         elif not abs(trained - served) <= tolerance:
             lines.append(f"    {name}: trained {trained:.8g}, served {served:.8g}")
     return lines
