@@ -1,82 +1,125 @@
-"""The second stage: TF-Transform traces the spec's transform graph and computes its constants on the training split."""
+"""The second stage: vocabularies from the counts of the shards, then TF-Transform traces and saves the spec's transform graph."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import apache_beam as beam
-import numpy as np
 import pyarrow as pa
-import tensorflow_transform.beam as tft_beam
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx_bsl.public import tfxio
+import tensorflow as tf
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from tensorflow_transform import graph_context, impl_helper
+from tensorflow_transform.saved import saved_transform_io_v2
 
-from feature_specs import FeatureSpec, Vocabulary
-from preprocessing import progress
-from preprocessing.analyzers import EMPTY_VOCABULARY
-from preprocessing.examples import value_type
-from preprocessing.staging import read_batches
-from preprocessing.statistics import table_rows
-from preprocessing.transform import make_preprocessing_fn, vocabulary_file
+from feature_specs import ColonnadeError, Column, FeatureSpec, Vocabulary
+from preprocessing.analyzers import EMPTY_VOCABULARY, Analysis, with_stand_in
+from preprocessing.counting import counted_features, merged, ordered_vocabulary, read_counts, read_numbers, write_lines
+from preprocessing.execution import Execution
+from preprocessing.transform import make_preprocessing_fn, tokens_of, vocabulary_file
 
-
-def analyze(spec: FeatureSpec, shards: Sequence[str], folder: Path, temporary: Path) -> None:
-    """Runs the stage in this process; it writes `folder/transform_fn`."""
-    with tft_beam.Context(temp_dir=str(temporary)):
-        # DirectRunner would first try to download another runner.
-        pipeline = beam.Pipeline(runner=FnApiRunner())
-        batches = (
-            pipeline | beam.Create(list(shards)) | "TrainingRows" >> beam.FlatMap(_training_rows, spec).with_output_types(pa.RecordBatch)
-        )
-        transform_fn = (batches, _adapter_config(spec)) | tft_beam.AnalyzeDataset(make_preprocessing_fn(spec))
-        _ = transform_fn | tft_beam.WriteTransformFn(str(folder))
-        pipeline.run().wait_until_finish()
-    # The spec says what is in it.
-    shutil.rmtree(folder / "transformed_metadata")
+_TENSOR_TYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
-def _adapter_config(spec: FeatureSpec) -> tfxio.TensorAdapterConfig:
-    """Describes raw examples to TF-Transform: single values are dense [B], lists are ragged [B, None]."""
-    representations = {}
-    for feature in spec.features:
-        representation = schema_pb2.TensorRepresentation()
-        if feature.is_list:
-            representation.ragged_tensor.feature_path.step.append(feature.name)
-            representation.ragged_tensor.row_partition_dtype = schema_pb2.TensorRepresentation.RowPartitionDType.INT64
-        else:
-            representation.dense_tensor.column_name = feature.name
-            representation.dense_tensor.shape.SetInParent()
-        representations[feature.name] = representation
-    return tfxio.TensorAdapterConfig(_list_schema(spec), representations)
+@dataclass(frozen=True)
+class AnalysisPlan:
+    """What a worker has to know.
+
+    Attributes:
+        spec: The data set.
+        staging: It has the folders `counts` and `numbers`, where shards left theirs, and `vocabularies`.
+        shards: Numbers of the shards.
+    """
+
+    spec: FeatureSpec
+    staging: str
+    shards: tuple[int, ...]
+
+    def vocabulary(self, table: str) -> str:
+        """Returns where the vocabulary of a table is written."""
+        return f"{self.staging}/vocabularies/{vocabulary_file(table)}"
 
 
-def _list_schema(spec: FeatureSpec) -> pa.Schema:
-    return pa.schema([(f.name, pa.list_(value_type(f))) for f in spec.features])
+def analyze(spec: FeatureSpec, execution: Execution, shards: Sequence[int], staging: str) -> Analysis:
+    """Makes the vocabulary files and merges the numbers of the shards."""
+    plan = AnalysisPlan(spec, staging, tuple(shards))
+    tables = {table: encoding for table, encoding in spec.tables.items() if isinstance(encoding, Vocabulary)}
+    counted = [table for table, encoding in tables.items() if not encoding.is_given]
+    records = execution.map("count", partial(_write_vocabulary, plan), counted, tensorflow=True)
+    sizes = {record["table"]: record["size"] for record in records}
+    for table, encoding in tables.items():
+        if encoding.is_given:
+            tokens = given_tokens(table, encoding)
+            write_lines(plan.vocabulary(table), with_stand_in(tokens))
+            sizes[table] = len(tokens)
+    numbers = read_numbers(spec, [f"{staging}/numbers/{shard:05d}.pickle" for shard in shards])
+    return Analysis({table: plan.vocabulary(table) for table in tables}, sizes, numbers)
 
 
-def _training_rows(path: str, spec: FeatureSpec) -> Iterator[pa.RecordBatch]:
-    """Yields the training rows of a shard as TF-Transform wants them: every column a list. Histories, which are not analyzed, are empty."""
-    schema = _list_schema(spec)
-    histories = {feature.name for feature in spec.histories}
-    for batch in read_batches(path):
-        rows = batch.filter(pa.array(batch.column("_split").to_numpy() == 0))
-        progress.advance(len(rows))
-        if not len(rows):
+def _write_vocabulary(plan: AnalysisPlan, table: str) -> dict[str, Any]:
+    """Adds up the tokens of all features of a table over all shards, and writes them in the order of their ids."""
+    encoding = plan.spec.tables[table]
+    assert isinstance(encoding, Vocabulary)  # noqa: S101 (for the type checker)
+    paths = [f"{plan.staging}/counts/{shard:05d}.arrow" for shard in plan.shards]
+    parts = []
+    for feature in counted_features(plan.spec):
+        if feature.table_name != table:
             continue
-        columns = []
-        for feature in spec.features:
-            column = rows.column(feature.name)
-            # TF-Transform demands every input of the graph, analyzed or not.
-            if feature.name in histories:
-                column = pa.ListArray.from_arrays(pa.array(np.zeros(len(rows) + 1, np.int32)), pa.array([], value_type(feature)))
-            # One value a list: the offsets are 0, 1, 2, ... and the values are not copied.
-            elif not feature.is_list:
-                column = pa.ListArray.from_arrays(pa.array(np.arange(len(rows) + 1, dtype=np.int32)), column)
-            columns.append(column)
-        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        counts, empty = read_counts(paths, feature)
+        if feature.dtype != "string" or feature.derive or feature.default is not None:
+            counts = _as_tokens(feature, counts, empty)
+        parts.append(counts)
+    tokens = ordered_vocabulary(merged(parts), encoding)
+    write_lines(plan.vocabulary(table), with_stand_in(tokens))
+    return {"table": table, "size": len(tokens)}
+
+
+def _as_tokens(feature: Any, counts: pa.Table, empty: int) -> pa.Table:  # noqa: ANN401 (a token feature)
+    """Returns counts of tokens, from those of raw values: what the transform graph makes of a value is made of each distinct one."""
+    values = counts["token"].combine_chunks()
+    tokens = tokens_of(feature, tf.constant(values.to_numpy(zero_copy_only=False), _TENSOR_TYPES[feature.dtype])).numpy()
+    parts = [pa.table({"token": pa.array(tokens, pa.binary()), "count": counts["count"]})]
+    if empty and feature.default is not None:
+        filled = tokens_of(feature, tf.constant(["" if feature.dtype == "string" else -1], _TENSOR_TYPES[feature.dtype])).numpy()
+        parts.append(pa.table({"token": pa.array(filled, pa.binary()), "count": pa.array([empty], pa.int64())}))
+    # Several values may have become one token.
+    return merged([*parts, parts[0].slice(0, 0)])
+
+
+def given_tokens(table: str, encoding: Vocabulary) -> pa.Array:
+    """Returns the tokens of a vocabulary that the spec gives, binary, in order."""
+    if encoding.tokens is not None:
+        return pa.array([str(token).encode() for token in encoding.tokens][: encoding.max_size], pa.binary())
+    try:
+        with FileSystems.open(encoding.file) as stream:
+            lines = [line.removesuffix(b"\r") for line in stream.read().split(b"\n")]
+    except (OSError, BeamIOError) as error:
+        raise ColonnadeError(f"Cannot read the vocabulary of table {table!r}: {' '.join(str(error).split())}.") from error
+    tokens = lines[:-1] if lines and not lines[-1] else lines
+    repeated = sorted({token for token in tokens if tokens.count(token) > 1}) if len(set(tokens)) < len(tokens) else []
+    if repeated or b"" in tokens:
+        what = f"has {repeated[0]!r} more than once" if repeated and repeated[0] else "has an empty line"
+        raise ColonnadeError(f"Vocabulary file {encoding.file!r} of table {table!r} {what}. Give each token once, one a line.")
+    return pa.array(tokens[: encoding.max_size], pa.binary())
+
+
+def write_transform_fn(spec: FeatureSpec, analysis: Analysis, folder: Path, temporary: Path) -> None:
+    """Traces the transform graph and saves it in `folder/transform_fn`, with the vocabularies as its assets."""
+    context = graph_context.TFGraphContext(module_to_export=tf.Module(), temp_dir=str(temporary), evaluated_replacements=None)
+    signature = {column.name: _tensor_spec(column) for column in spec.raw_inputs}
+    traced = impl_helper.get_traced_transform_fn(make_preprocessing_fn(spec, analysis), signature, context)
+    saved_transform_io_v2.write_v2_saved_model(context.module_to_export, traced, "transform_fn", str(folder / "transform_fn"))
+
+
+def _tensor_spec(column: Column) -> tf.TypeSpec:
+    """Describes raw examples to TF-Transform: single values are [B], vectors [B, size], lists ragged [B, None]."""
+    if column.layout == "list":
+        return tf.RaggedTensorSpec([None, None], _TENSOR_TYPES[column.dtype], ragged_rank=1, row_splits_dtype=tf.int64)
+    return tf.TensorSpec([None, column.size] if column.layout == "vector" else [None], _TENSOR_TYPES[column.dtype])
 
 
 def vocabulary_sizes(spec: FeatureSpec, transform_fn: Path) -> dict[str, int]:
@@ -89,15 +132,12 @@ def vocabulary_sizes(spec: FeatureSpec, transform_fn: Path) -> dict[str, int]:
     return sizes
 
 
+def first_tokens(transform_fn: Path, table: str, number: int) -> list[bytes]:
+    """Returns the first tokens of the vocabulary of a table."""
+    with (transform_fn / "assets" / vocabulary_file(table)).open("rb") as lines:
+        return [line.removesuffix(b"\n") for line in islice(lines, number)]
+
+
 def all_table_rows(spec: FeatureSpec, sizes: dict[str, int]) -> dict[str, int]:
     """Returns the rows of every embedding table."""
-    return {table: table_rows(encoding, sizes.get(table, 0)) for table, encoding in spec.tables.items()}
-
-
-def first_oov_ids(spec: FeatureSpec, sizes: dict[str, int]) -> dict[str, int]:
-    """Returns the first id outside the vocabulary or the range, by table; hashed tables have none."""
-    return {
-        table: 1 + (sizes[table] if isinstance(encoding, Vocabulary) else encoding.num_buckets)
-        for table, encoding in spec.tables.items()
-        if encoding.type != "hash"
-    }
+    return {table: encoding.num_rows(sizes.get(table, 0)) for table, encoding in spec.tables.items()}

@@ -1,34 +1,33 @@
-"""The first stage: text to raw examples, with joins, labels, rejections, splits and histories.
+"""The first stage: text to raw examples, with joins, labels, rejections, splits, histories and negatives.
 
-Every range of a file becomes one shard of raw examples. Where the spec has histories, rows are first dealt out by user, through files, so
-that a shard holds all rows of its users.
+Every range of a file becomes one shard of raw examples. Where an example takes other rows (of its user, or the times of all), rows are
+first dealt out, through files, so that a shard holds all rows of its users.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
-from feature_specs import FeatureSpec
+from feature_specs import FeatureSpec, RandomSplit
 from preprocessing import progress
+from preprocessing.counting import Counter
 from preprocessing.examples import SPLITS, from_columns
 from preprocessing.execution import Execution
-from preprocessing.histories import add_histories
-from preprocessing.sources import text
+from preprocessing.partitions import Everywhere, deal_out, finish, gather, in_two_steps, one_batch
 from preprocessing.sources.joins import SideTable, join_all
-from preprocessing.sources.text import ParsedRange, TextRange, read
-from preprocessing.splits import assign, hash_rows
-from preprocessing.staging import opened, write_batches, write_table
-
-_PARTITION_SEED = 1
+from preprocessing.sources.ranges import ParsedRange, Range
+from preprocessing.sources.tables import read
+from preprocessing.splits import of_rows
+from preprocessing.staging import BATCH_ROWS, write_batches
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class IngestPlan:
         spec: The data set.
         wanted: Columns to read from the rows.
         sides: The side tables.
-        num_shards: Number of raw shards: one a range, or one a partition of the users.
-        staging: Folder for files between stages; it has the folders `shuffle`, `raw` and `rejected`.
+        num_shards: Number of raw shards, see `partition_count`.
+        staging: Folder for files between stages; it has the folders `shuffle`, `moments`, `items`, `raw` and `rejected`.
     """
 
     spec: FeatureSpec
@@ -54,80 +53,78 @@ class IngestPlan:
         return f"{self.staging}/raw/{index:05d}.arrow"
 
 
-def ingest(execution: Execution, plan: IngestPlan, ranges: list[TextRange]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def ingest(execution: Execution, plan: IngestPlan, ranges: list[Range]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Runs the stage; returns what became of each range, and the raw shards, both in order."""
     read_ranges = execution.map("read", partial(_read_range, plan), ranges)
-    if not plan.spec.histories:
+    if not in_two_steps(plan.spec):
         return read_ranges, [record["shard"] for record in read_ranges]
-    dealt = [record["dealt"] for record in read_ranges if record["dealt"]]
-    shards = execution.map("histories", partial(_add_histories, plan, dealt), range(plan.num_shards))
+    everywhere = gather(plan.spec, plan.staging, read_ranges)
+    if not everywhere.dealt:
+        return read_ranges, []
+    shards = execution.map("group", partial(_finish, plan, everywhere), range(plan.num_shards))
     return read_ranges, [record for record in shards if sum(record["splits"])]
 
 
-def partition_count(ranges: Sequence[TextRange]) -> int:
-    """Returns into how many partitions the users are dealt: four a range, for histories make rows several times as big."""
-    return max(len(ranges), math.ceil(4 * sum(source.size for source in ranges) / text.RANGE_BYTES))
-
-
-def _read_range(plan: IngestPlan, source: TextRange) -> dict[str, Any]:
-    """Reads a range into one shard or, where rows are grouped by user, into one file with a batch a partition of the users."""
+def _read_range(plan: IngestPlan, source: Range) -> dict[str, Any]:
+    """Reads a range into one shard or, where examples take other rows, into a file from which they are put together."""
+    spec = plan.spec
     parsed = read(source, plan.wanted)
-    columns = {name: parsed.table[name].combine_chunks() for name in plan.wanted}
-    # The columns of the rows themselves, before the side tables add theirs.
-    hashed = [columns[name] for name in plan.spec.split.by or plan.wanted if name in columns]
-    columns = join_all(columns, plan.sides)
-    hashed = hashed if not plan.spec.split.by else [columns[name] for name in plan.spec.split.by]
-    examples, reasons = from_columns(plan.spec, columns)
-    examples = examples.append_column("_split", pa.array(assign(hashed, plan.spec.split)))
+    raw = {name: parsed.table[name].combine_chunks() for name in plan.wanted}
+    columns = join_all(raw, plan.sides)
+    examples, reasons = from_columns(spec, columns)
+    by = spec.split.by if isinstance(spec.split, RandomSplit) else ()
+    # Without `by` the columns of the rows themselves, not those of side tables.
+    hashed = [columns[name] for name in by] or list(raw.values())
+    times = examples["_time"].to_numpy() if spec.keys.time is not None else None
+    splits = of_rows(spec.split, hashed, times, source.path)
+    if splits is not None:
+        examples = examples.append_column("_split", pa.array(splits))
     rejected = _write_rejected(plan, parsed, reasons)
-    kept = np.ones(len(examples), bool)
-    kept[list(reasons)] = False
-    examples = examples.filter(pa.array(kept)).combine_chunks()
+    if reasons:
+        mask = np.ones(len(examples), bool)
+        mask[list(reasons)] = False
+        kept = pa.array(mask)
+        examples, raw = examples.filter(kept).combine_chunks(), {name: column.filter(kept) for name, column in raw.items()}
     rows_in = parsed.table.num_rows + len(parsed.ragged)
     progress.advance(rows_in)
     record = {"range": source.index, "rows": rows_in, "rejected": rejected}
-    if plan.spec.histories:
-        return {**record, "dealt": _deal_out(plan, source, examples)}
-    return {**record, "shard": write_shard(plan, source.index, examples)}
+    if in_two_steps(spec):
+        return {**record, **deal_out(spec, source.index, plan.num_shards, plan.staging, raw, examples)}
+    return {**record, "shard": write_shard(plan, source.index, _batches(examples))}
 
 
-def _deal_out(plan: IngestPlan, source: TextRange, examples: pa.Table) -> str | None:
-    """Writes the rows as one file with one batch a partition, some of them empty, and returns its path; None where there is no row."""
-    if not len(examples):
-        return None
-    path = f"{plan.staging}/shuffle/{source.index:05d}.arrow"
-    partition = hash_rows([examples["_user"].combine_chunks()], _PARTITION_SEED) % np.uint64(plan.num_shards)
-    # Stable: within a partition the rows stay in file order.
-    order = np.argsort(partition, kind="stable")
-    bounds = np.searchsorted(partition[order], np.arange(plan.num_shards + 1))
-    sorted_rows = examples.take(pa.array(order)).combine_chunks()
-    pieces = (sorted_rows.slice(begin, end - begin) for begin, end in zip(bounds, bounds[1:], strict=False))
-    # Slices share the buffers of the whole; combining them copies each piece alone.
-    write_batches(path, examples.schema, (piece.combine_chunks().to_batches()[0] if len(piece) else _nothing(piece) for piece in pieces))
-    return path
+def _finish(plan: IngestPlan, everywhere: Everywhere, partition: int) -> dict[str, Any]:
+    """Puts the rows of a partition together and writes the shard."""
+    rows, examples = finish(plan.spec, plan.sides, everywhere, partition)
+    record = write_shard(plan, partition, examples)
+    return {**record, "negatives": sum(record["splits"]) - rows}
 
 
-def _nothing(like: pa.Table) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in like.schema], schema=like.schema)
+def _batches(examples: pa.Table) -> Iterator[pa.Table]:
+    # One table at least: it says what the columns are.
+    for begin in range(0, max(len(examples), 1), BATCH_ROWS):
+        yield examples.slice(begin, BATCH_ROWS)
 
 
-def _add_histories(plan: IngestPlan, dealt: Sequence[str], partition: int) -> dict[str, Any]:
-    """Puts the rows of a partition together, in file order, and writes the shard."""
-    batches = []
-    for path in dealt:
-        with opened(path) as reader:
-            batches.append(reader.get_batch(partition))
-    table = pa.Table.from_batches(batches).combine_chunks()
-    return write_shard(plan, partition, add_histories(plan.spec, table))
-
-
-def write_shard(plan: IngestPlan, index: int, examples: pa.Table) -> dict[str, Any]:
-    """Writes a shard of raw examples as it is going to be analyzed and transformed."""
+def write_shard(plan: IngestPlan, index: int, examples: Iterable[pa.Table]) -> dict[str, Any]:
+    """Writes a shard of raw examples, which come in tables of at most `BATCH_ROWS` rows, as it is going to be analyzed and transformed."""
+    counts = np.zeros(len(SPLITS), np.int64)
     # The order of the spec, histories included, then label, keys and split.
-    features = [feature.name for feature in plan.spec.features]
+    features = [column.name for column in plan.spec.raw_inputs]
+    counter = Counter(plan.spec)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for table in examples:
+            counter.add(table)
+            counts[:] += np.bincount(table["_split"].to_numpy(), minlength=len(SPLITS))
+            yield one_batch(table.select([*features, *(name for name in table.column_names if name not in features)]))
+
     path = plan.raw_shard(index)
-    write_table(path, examples.select([*features, *(name for name in examples.column_names if name not in features)]))
-    counts = np.bincount(examples["_split"].to_numpy(), minlength=len(SPLITS))
+    ordered = batches()
+    first = next(ordered, None)
+    if first is not None:
+        write_batches(path, first.schema, (batch for batch in chain([first], ordered) if len(batch)))
+    counter.write(plan.staging, index)
     return {"index": index, "path": path, "splits": counts.tolist()}
 
 

@@ -18,29 +18,35 @@ that hold, for every row, `raw.<feature>` beside `<feature>`, and `label` where 
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from feature_specs import ColonnadeError, FeatureSpec
+from feature_specs import ColonnadeError, FeatureSpec, FilesSplit
+from preprocessing import report
 from preprocessing.artifacts import DataDirectory, content_digest
 from preprocessing.building import claimed, publish
-from preprocessing.examples import SPLITS, from_table
+from preprocessing.examples import SPLITS
 from preprocessing.execution import Execution, InProcess, choose
-from preprocessing.ingest import IngestPlan, ingest, partition_count
+from preprocessing.flat_examples import from_table
+from preprocessing.ingest import IngestPlan, ingest
+from preprocessing.partitions import partition_count
+from preprocessing.pretrained import check_pretrained, write_pretrained
 from preprocessing.progress import stage
+from preprocessing.rejections import MAX_REJECTED_FRACTION, check_fraction, check_rejected
 from preprocessing.sources.files import find_files
-from preprocessing.sources.joins import common_columns, store, wanted_columns
-from preprocessing.sources.text import plan as plan_ranges
+from preprocessing.sources.joins import store, wanted_columns
+from preprocessing.sources.tables import common_columns
+from preprocessing.sources.tables import plan as plan_ranges
 from preprocessing.staging import write_table
-from preprocessing.statistics import merge, readable
+from preprocessing.statistics import SKETCHES, collected, describe, to_json
 
 # What needs TensorFlow is imported where it is needed: while worker processes read, this one loads it.
 if TYPE_CHECKING:
@@ -48,7 +54,12 @@ if TYPE_CHECKING:
 
 
 def build(
-    spec: FeatureSpec, output: str | Path, inputs: Sequence[str] | None = None, beam_args: Sequence[str] = (), show_progress: bool = True
+    spec: FeatureSpec,
+    output: str | Path,
+    inputs: Sequence[str] | None = None,
+    beam_args: Sequence[str] = (),
+    show_progress: bool = True,
+    max_rejected_fraction: float = MAX_REJECTED_FRACTION,
 ) -> DataDirectory:
     """Builds the data directory `output`; one that is already finished for the same spec is left as it is.
 
@@ -59,16 +70,20 @@ def build(
         beam_args: Flags for Beam, such as "--runner=..."; without a runner, the size of the input decides between this process and
             worker processes on all cores.
         show_progress: Whether to report stages and rows on stderr.
+        max_rejected_fraction: If a larger share of the rows has to be set aside, the job fails; the rows stay in `rejected-*.jsonl`.
 
     Raises:
         ColonnadeError: Anything that the user can mend.
     """
     output = Path(output)
+    check_fraction(max_rejected_fraction)
     with claimed(output, spec) as staging:
         if staging is None:
             return DataDirectory.open(output, spec)
+        check_pretrained(spec)
         with closing(_Job(spec, staging, beam_args, show_progress)) as job:
             files = job.ingest(inputs)
+            job.check_rejected(max_rejected_fraction, output)
             job.analyze()
             job.transform()
             finished = job.finish()
@@ -103,11 +118,17 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".staging-") as folder:
         from preprocessing.shards import transform_in_pairs
 
-        with closing(_Job(spec, Path(folder), ("--direct_num_workers=1",), show_progress=False)) as job:
+        # What is asked for are these very rows.
+        job_spec = spec.model_copy(update={"negatives": None})
+        if isinstance(spec.split, FilesSplit):
+            # Files of another name are as welcome.
+            job_spec = job_spec.model_copy(update={"split": FilesSplit(train="*")})
+        with closing(_Job(job_spec, Path(folder), ("--direct_num_workers=1",), show_progress=False)) as job:
             if isinstance(inputs, pa.Table):
                 job.take(from_table(spec, inputs))
             else:
                 job.ingest(inputs)
+                job.check_rejected(1.0)
             names = transform_in_pairs(job.execution, job.transform_plan(str(transform_fn), {}), job.shards)
         job.move_rejected(output_dir)
         for name in names:
@@ -126,9 +147,9 @@ class _Job:
         self.execution: Execution = InProcess(show_progress)
         self.finished = staging / "finished"
         self.shards: list[dict[str, Any]] = []
-        self.rows = {"in": 0, "out": 0, "rejected": 0}
+        self.rows = {"in": 0, "out": 0, "rejected": 0, "negatives": 0}
         self.written: list[dict[str, Any]] = []
-        for name in ("finished", "raw", "rejected", "shuffle", "sides", "temporary"):
+        for name in ("counts", "finished", "items", "moments", "numbers", "raw", "rejected", "shuffle", "sides", "sketches", "temporary"):
             (staging / name).mkdir()
 
     @property
@@ -144,7 +165,7 @@ class _Job:
     def ingest(self, inputs: Sequence[str] | None) -> list[str]:
         """Runs the first stage and returns the files it read."""
         spec, staging = self._spec, str(self._staging)
-        found = find_files(spec, inputs)
+        found = find_files(spec, inputs).unpacked(f"{staging}/unpacked")
         self.execution = choose(sum(file.size for file in found.rows), self._options, self._staging, self._show)
         tables = [spec.source.rows, *(join.table for join in spec.source.joins)]
         planned = [plan_ranges(table, files) for table, files in zip(tables, [found.rows, *found.joins], strict=True)]
@@ -153,16 +174,14 @@ class _Job:
             store(join, ranges, columns, f"{staging}/sides/{i}.arrow")
             for i, (join, ranges, columns) in enumerate(zip(spec.source.joins, planned[1:], wanted[1:], strict=True))
         )
-        num_shards = partition_count(planned[0]) if spec.histories else len(planned[0])
-        plan = IngestPlan(spec, tuple(wanted[0]), sides, num_shards, staging)
+        plan = IngestPlan(spec, tuple(wanted[0]), sides, partition_count(spec, planned[0]), staging)
         ranges, self.shards = ingest(self.execution, plan, planned[0])
         self.rows["in"] = sum(record["rows"] for record in ranges)
         self.rows["rejected"] = sum(record["rejected"] for record in ranges)
         self.rows["out"] = sum(self.splits.values())
+        self.rows["negatives"] = sum(shard.get("negatives", 0) for shard in self.shards)
         if self.rows["in"] == 0:
             raise ColonnadeError(f"Input {found.rows[0].path!r} has no rows. Give a file with rows.")
-        if self.rows["out"] == 0:
-            raise ColonnadeError(f"All {self.rows['in']} rows were rejected. The first: {self._first_rejected()}.")
         return [file.path for files in (found.rows, *found.joins) for file in files]
 
     def take(self, examples: pa.Table) -> None:
@@ -171,55 +190,57 @@ class _Job:
         write_table(path, examples.append_column("_split", pa.array(np.full(len(examples), 2, np.int8))))
         self.shards = [{"index": 0, "path": path, "splits": [0, 0, len(examples)]}]
 
-    def _first_rejected(self) -> str:
-        with min((self._staging / "rejected").iterdir()).open(encoding="utf-8") as lines:
-            first = json.loads(next(lines))
-        return f"{first['reason']} ({first['file']}, line {first['line']})"
+    def check_rejected(self, limit: float, output: Path | None = None) -> None:
+        """Refuses input of which too many rows were set aside; then these are moved to `output`."""
+        written = sorted((self._staging / "rejected").iterdir())
+        kept = f"{output}/rejected-*.jsonl" if output else None
+        try:
+            check_rejected(self.rows["in"], self.rows["rejected"], limit, written, kept)
+        except ColonnadeError:
+            if output:
+                self.move_rejected(output)
+            raise
 
     def analyze(self) -> None:
         """Runs the second stage."""
         if self.splits["train"] == 0:
             raise ColonnadeError(f"None of the {self.rows['out']} rows is in the training split. Give more rows, or another split.seed.")
-        from preprocessing.analysis import analyze
+        from preprocessing.analysis import analyze, write_transform_fn
 
-        paths = [shard["path"] for shard in self.shards]
-        with stage("analyze", self.splits["train"], self._show):
-            analyze(self._spec, paths, self.finished, self._staging / "temporary")
+        analysis = analyze(self._spec, self.execution, [shard["index"] for shard in self.shards], str(self._staging))
+        with stage("graph", None, self._show):
+            write_transform_fn(self._spec, analysis, self.finished, self._staging / "temporary")
 
-    def transform_plan(self, transform_fn: str, first_oov: dict[str, int]) -> TransformPlan:
+    def transform_plan(self, transform_fn: str, table_rows: dict[str, int]) -> TransformPlan:
         """Returns what the third stage has to know."""
         from preprocessing.shards import TransformPlan
 
-        return TransformPlan(self._spec, transform_fn, str(self.finished), len(self.shards), first_oov)
+        return TransformPlan(self._spec, transform_fn, str(self.finished), len(self.shards), str(self._staging / "sketches"), table_rows)
 
     def transform(self) -> None:
         """Runs the third stage."""
-        from preprocessing.analysis import first_oov_ids, vocabulary_sizes
+        from preprocessing.analysis import all_table_rows, vocabulary_sizes
         from preprocessing.shards import transform
 
         sizes = vocabulary_sizes(self._spec, self.finished / "transform_fn")
-        plan = self.transform_plan(str(self.finished / "transform_fn"), first_oov_ids(self._spec, sizes))
+        plan = self.transform_plan(str(self.finished / "transform_fn"), all_table_rows(self._spec, sizes))
         self.written = transform(self.execution, plan, self.shards, self.rows["out"])
 
     def finish(self) -> Path:
         """Writes what goes beside the Parquet files and returns the folder that holds everything."""
-        from preprocessing.analysis import all_table_rows, vocabulary_sizes
+        from preprocessing.analysis import all_table_rows, first_tokens, vocabulary_sizes
         from preprocessing.sample import write_sample
 
-        by_split = {split: [record for record in self.written if record["split"] == split] for split in SPLITS}
-        merged = {split: merge([record["features"] for record in records]) for split, records in by_split.items()}
-        sizes = vocabulary_sizes(self._spec, self.finished / "transform_fn")
-        statistics = {
-            "rows": self.rows,
-            "splits": self.splits,
-            "tables": all_table_rows(self._spec, sizes),
-            "label": {split: sum(r["label_sum"] for r in records) / max(self.splits[split], 1) for split, records in by_split.items()},
-            "features": {
-                feature.name: {split: readable(sums[feature.name]) for split, sums in merged.items() if sums}
-                for feature in self._spec.features
-            },
-        }
-        (self.finished / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n", encoding="utf-8")
+        tables = all_table_rows(self._spec, vocabulary_sizes(self._spec, self.finished / "transform_fn"))
+        splits = collected(self._spec, tables, self.written)
+        described = describe(self._spec, splits, tables, partial(first_tokens, self.finished / "transform_fn"))
+        statistics = {"rows": self.rows, "splits": self.splits, "tables": tables, **described}
+        if coverage := write_pretrained(self._spec, self.finished):
+            statistics["pretrained"] = coverage
+        (self.finished / "statistics.json").write_text(to_json(statistics), encoding="utf-8")
+        (self.finished / report.FILE).write_text(report.everything(self._spec, statistics), encoding="utf-8")
+        for split, summary in splits.items():
+            write_table(str(self.finished / SKETCHES.format(split)), summary.to_table())
         (self.finished / "spec.json").write_text(self._spec.to_json(), encoding="utf-8")
         if not self.move_rejected(self.finished):
             (self.finished / "rejected-00000-of-00001.jsonl").touch()

@@ -6,7 +6,7 @@ Only their names flow through Beam, so memory does not grow with the number of r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,10 +31,16 @@ def write_table(path: str, table: pa.Table) -> None:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[pa.ipc.RecordBatchFileReader]:
-    """Opens an Arrow file for reading batch by batch."""
-    with FileSystems.open(path) as stream, pa.ipc.open_file(stream) as reader:
-        yield reader
+def opened(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """Opens an Arrow file for reading batch by batch; of all columns, or of some."""
+    with FileSystems.open(path) as stream:
+        options = None
+        if columns is not None:
+            with pa.ipc.open_file(stream) as reader:
+                names = reader.schema.names
+            options = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
+        with pa.ipc.open_file(stream, options=options) as reader:
+            yield reader
 
 
 def read_batches(path: str) -> Iterator[pa.RecordBatch]:
