@@ -132,9 +132,11 @@ class Negatives(Frozen):
         per_positive: How many for each positive row.
         resample: Raw columns of the row (not of side tables) that are replaced, together, by those of a row with the drawn item;
             `keys.item` is always one of them. All others are kept.
+        splits: The splits whose positives get negatives; fewer than all where the rows of the others come with theirs.
         seed: Another seed, other negatives.
     """
 
     per_positive: PositiveInt
     resample: tuple[str, ...] = ()
+    splits: tuple[Literal["train", "valid", "test"], ...] = Field(default=("train", "valid", "test"), min_length=1)
     seed: int = 0

@@ -22,7 +22,8 @@ from preprocessing import progress
 from preprocessing.counting import Counter
 from preprocessing.examples import SPLITS, from_columns
 from preprocessing.execution import Execution
-from preprocessing.partitions import Everywhere, deal_out, finish, gather, in_two_steps, one_batch
+from preprocessing.grouped import finish
+from preprocessing.partitions import Everywhere, deal_out, gather, in_two_steps, one_batch
 from preprocessing.sources.joins import SideTable, join_all
 from preprocessing.sources.ranges import ParsedRange, Range
 from preprocessing.sources.tables import read

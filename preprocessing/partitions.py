@@ -7,31 +7,27 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from feature_specs import FeatureSpec, Negatives, TemporalSplit
-from preprocessing.examples import from_columns, key_columns
+from feature_specs import FeatureSpec, TemporalSplit
+from preprocessing.examples import key_columns
 from preprocessing.hashing import hash_rows
-from preprocessing.histories import Histories, sources
+from preprocessing.histories import sources
 from preprocessing.moments import Moments
-from preprocessing.negatives import all_items, distinct_items, resampled, sample
+from preprocessing.negatives import all_items, distinct_items, resampled
 from preprocessing.sources import text
 from preprocessing.sources.casting import is_missing
-from preprocessing.sources.joins import SideTable, join_all
 from preprocessing.sources.ranges import Range
-from preprocessing.splits import needs_quantiles, needs_users, of_users
-from preprocessing.staging import BATCH_ROWS, opened, read_batches, write_batches, write_table
-from preprocessing.users import Users
+from preprocessing.splits import needs_quantiles, needs_users
+from preprocessing.staging import read_batches, write_batches, write_table
 
 _PARTITION_SEED = 1
-_RAW = "raw:"  # begins the name of a raw column beside examples
+RAW = "raw:"  # begins the name of a raw column beside examples
 
 
 @dataclass(frozen=True)
@@ -39,12 +35,12 @@ class Everywhere:
     """What is known once all ranges are read.
 
     Attributes:
-        dealt: The files of the ranges, in order.
+        dealt: The file of each range that has rows, by its number, in order.
         boundaries: Of a temporal split by quantiles.
         items: The file of all items, where negatives are sampled.
     """
 
-    dealt: tuple[str, ...]
+    dealt: Mapping[int, str]
     boundaries: tuple[int, int] = (0, 0)
     items: str = ""
 
@@ -60,10 +56,10 @@ def in_two_steps(spec: FeatureSpec) -> bool:
 
 
 def partition_count(spec: FeatureSpec, ranges: Sequence[Range]) -> int:
-    """Returns how many raw shards there are: one a range, or one a partition, more of them where rows become bigger or more."""
+    """Returns how many raw shards there are: one a range, or one a partition, smaller where rows become bigger or more."""
     if not by_user(spec):
         return len(ranges)
-    growth = (4 if spec.histories else 1) * (1 + (spec.negatives.per_positive if spec.negatives else 0))
+    growth = max(4 if spec.histories or spec.negatives else 1, 1 + (spec.negatives.per_positive if spec.negatives else 0))
     return max(len(ranges), math.ceil(growth * sum(source.size for source in ranges) / text.RANGE_BYTES))
 
 
@@ -93,16 +89,16 @@ def deal_out(
     if spec.negatives is not None:
         # Features are made again when items have been drawn and side tables joined; until then only this of them is needed.
         first = [name for name in examples.column_names if name in (*key_columns(spec), "label", "_split", *sources(spec))]
-        examples = pa.table({**{name: examples[name] for name in first}, **{_RAW + name: column for name, column in raw.items()}})
+        examples = pa.table({**{name: examples[name] for name in first}, **{RAW + name: column for name, column in raw.items()}})
         record["items"] = f"{staging}/items/{index:05d}.arrow"
-        write_table(record["items"], distinct_items(examples.select(["_item", *(_RAW + name for name in resampled(spec))])))
+        write_table(record["items"], distinct_items(examples.select(["_item", *(RAW + name for name in resampled(spec))])))
     if by_user(spec):
         users = examples["_user"].combine_chunks()
         partition = hash_rows([users], _PARTITION_SEED) % np.uint64(num_partitions)
         # Rows without a user belong to nobody: they stay where they are.
         partition = np.where(is_missing(users), np.uint64(index % num_partitions), partition)
     else:
-        partition = np.full(len(examples), index, np.uint64)
+        num_partitions, partition = 1, np.zeros(len(examples), np.uint64)
     # Stable: within a partition the rows stay in file order.
     order = np.argsort(partition, kind="stable")
     bounds = np.searchsorted(partition[order], np.arange(num_partitions + 1, dtype=np.uint64))
@@ -135,76 +131,4 @@ def gather(spec: FeatureSpec, staging: str, records: Sequence[Mapping[str, Any]]
         # A name of its own: workers keep what they have loaded.
         items = f"{staging}/items/{uuid.uuid4().hex}.arrow"
         write_table(items, merged)
-    return Everywhere(tuple(record["dealt"] for record in dealt), boundaries, items)
-
-
-def finish(spec: FeatureSpec, sides: Sequence[SideTable], everywhere: Everywhere, partition: int) -> tuple[int, Iterator[pa.Table]]:
-    """Puts the rows of a partition together.
-
-    Returns:
-        How many rows were read, and the finished raw examples in tables of at most `BATCH_ROWS` rows; each row is followed by its
-        negatives.
-    """
-    batches = []
-    for path in everywhere.dealt:
-        with opened(path) as reader:
-            batches.append(reader.get_batch(partition))
-    rows = pa.Table.from_batches(batches).combine_chunks()
-    users = Users.of(rows)
-    if "_split" not in rows.column_names:
-        rows = rows.append_column("_split", pa.array(of_users(spec.split, users, everywhere.boundaries)))
-    histories = Histories(spec, rows, users)
-    if spec.negatives is None:
-        return len(rows), _as_they_are(rows, histories)
-    return len(rows), _with_negatives(spec, spec.negatives, sides, rows, users, histories, load_items(everywhere.items))
-
-
-def _as_they_are(rows: pa.Table, histories: Histories) -> Iterator[pa.Table]:
-    for begin in range(0, len(rows), BATCH_ROWS):
-        batch = rows.slice(begin, BATCH_ROWS)
-        yield _with_histories(batch, histories, np.arange(begin, begin + len(batch)))
-
-
-def _with_histories(batch: pa.Table, histories: Histories, rows: np.ndarray) -> pa.Table:
-    for name, lists in histories.of(rows).items():
-        batch = batch.append_column(name, lists)
-    return batch
-
-
-@lru_cache(maxsize=2)
-def load_items(path: str) -> pa.Table:
-    """Reads the file of all items, once in a process."""
-    return pa.Table.from_batches(read_batches(path)).combine_chunks()
-
-
-def _with_negatives(
-    spec: FeatureSpec,
-    negatives: Negatives,
-    sides: Sequence[SideTable],
-    rows: pa.Table,
-    users: Users,
-    histories: Histories,
-    items: pa.Table,
-) -> Iterator[pa.Table]:
-    numbers = pc.fill_null(pc.index_in(rows["_item"].combine_chunks(), value_set=items["_item"].combine_chunks()), -1).to_numpy()
-    positive = rows["label"].to_numpy() == 1
-    parents, drawn = sample(users, numbers.astype(np.int64), positive, len(items), negatives)
-    order = np.argsort(np.concatenate([np.arange(len(rows)), parents]), kind="stable")
-    origin = np.concatenate([np.arange(len(rows)), parents])[order]
-    item = np.concatenate([np.full(len(rows), -1), drawn])[order]
-    # Behind the rows' own values those of the items, so that one look-up fetches either.
-    raw = {name.removeprefix(_RAW): rows[name].combine_chunks() for name in rows.column_names if name.startswith(_RAW)}
-    either = {name: pa.concat_arrays([raw[name], items[_RAW + name].combine_chunks()]) for name in resampled(spec)}
-    for begin in range(0, len(order), BATCH_ROWS):
-        own, other = origin[begin : begin + BATCH_ROWS], item[begin : begin + BATCH_ROWS]
-        place = pa.array(np.where(other >= 0, len(rows) + other, own))
-        columns = {name: either[name].take(place) if name in either else raw[name].take(pa.array(own)) for name in raw}
-        batch, reasons = from_columns(spec, join_all(columns, sides))
-        label = np.where(other >= 0, 0, batch["label"].to_numpy()).astype(np.float32)
-        batch = batch.set_column(batch.column_names.index("label"), "label", pa.array(label))
-        batch = batch.append_column("_split", rows["_split"].take(pa.array(own)))
-        batch = _with_histories(batch, histories, own)
-        # Of two good rows a bad one may be made, where a list and its weights are not resampled together: then there is no such negative.
-        kept = np.ones(len(batch), bool)
-        kept[list(reasons)] = False
-        yield batch.filter(pa.array(kept | (other < 0)))
+    return Everywhere({record["range"]: record["dealt"] for record in dealt}, boundaries, items)

@@ -47,7 +47,7 @@ def _vocabulary(folder: Path, table: str) -> list[str]:
 def test_rows_in_are_rows_out_and_rejected(tiny_data_dir: Path, raw_rows: list[dict[str, str]], rows: dict[str, list]) -> None:
     data = DataDirectory.open(tiny_data_dir)
     good = len(raw_rows)
-    assert data.statistics["rows"] == {"in": good + BAD_LINES, "out": good, "rejected": BAD_LINES}
+    assert data.statistics["rows"] == {"in": good + BAD_LINES, "out": good, "rejected": BAD_LINES, "negatives": 0}
     assert {split: len(rows[split]) for split in SPLITS} == data.statistics["splits"] == {s: data.num_rows(s) for s in SPLITS}
     assert min(len(rows[split]) for split in SPLITS) > 20
     written = Counter((r["_user"].decode(), r["_item"].decode(), str(r["_time"]), r["label"]) for split in SPLITS for r in rows[split])
