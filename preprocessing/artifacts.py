@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from feature_specs import ColonnadeError, FeatureSpec
 from feature_specs.datasets import all_datasets
@@ -95,6 +96,11 @@ class DataDirectory:
         return dict(self.statistics["tables"])
 
     @property
+    def pretrained(self) -> dict[str, Path]:
+        """The vectors that tables begin with, `[rows, D]`, by table."""
+        return {table: self.path / pretrained_file(table) for table in self.statistics.get("pretrained", {})}
+
+    @property
     def transform_fn(self) -> Path:
         """The SavedModel that turns raw examples into transformed ones."""
         return self.path / "transform_fn"
@@ -110,10 +116,19 @@ class DataDirectory:
         return int(self.success["splits"][split])
 
 
+def pretrained_file(table: str) -> str:
+    """Returns the name of the file with the vectors that `table` begins with, in data and run directories."""
+    return f"pretrained-{quote(table, safe='')}.npy"
+
+
 def content_digest(folder: Path, shards: Mapping[str, int]) -> str:
-    """Returns the SHA-256 of statistics, vocabularies, and names and sizes of the shards in `folder`: cheap, whatever the data's size."""
+    """Returns the SHA-256 of statistics, vocabularies, pretrained vectors, and names and sizes of the shards in `folder`.
+
+    It is cheap, whatever the data's size.
+    """
     digest = hashlib.sha256(json.dumps(sorted(shards.items())).encode())
-    for path in (folder / "statistics.json", *sorted((folder / "transform_fn" / "assets").glob("*"))):
+    assets = sorted((folder / "transform_fn" / "assets").glob("*"))
+    for path in (folder / "statistics.json", *assets, *sorted(folder.glob("pretrained-*.npy"))):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

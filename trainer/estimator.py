@@ -108,7 +108,8 @@ class Estimator:
                 "Preprocess again or choose another --data_dir."
             )
         # The model first: settings that it cannot be made with should leave no run directory behind.
-        self._make_model(config, task_of(self.spec), Inputs(self.spec, self.data.table_rows), element_spec(self.spec))
+        inputs = Inputs(self.spec, self.data.table_rows, self.data.pretrained)
+        self._make_model(config, task_of(self.spec), inputs, element_spec(self.spec))
         self.run = RunDirectory.create(run_dir, config, self.data)
 
     @classmethod
@@ -121,7 +122,8 @@ class Estimator:
                 "Estimator(model=..., columns=[...], run_dir=...)."
             )
         estimator.run, estimator.spec = run, run.spec
-        estimator._make_model(run.config, task_of(run.spec), Inputs(run.spec, run.table_rows), element_spec(run.spec))
+        inputs = Inputs(run.spec, run.table_rows, run.pretrained)
+        estimator._make_model(run.config, task_of(run.spec), inputs, element_spec(run.spec))
         return estimator
 
     def _make_model(self, config: RunConfig, task: RankingTask, inputs: object, elements: tuple) -> None:

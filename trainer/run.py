@@ -13,7 +13,7 @@ from typing import Any
 
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
-from preprocessing.artifacts import DataDirectory
+from preprocessing.artifacts import DataDirectory, pretrained_file
 from trainer.config import RunConfig
 
 _PACKAGES = ("tensorflow", "tensorflow-transform", "apache-beam", "keras", "numpy", "pandas", "pyarrow")
@@ -64,6 +64,8 @@ class RunDirectory:
             shutil.copytree(data.transform_fn, partial / "transform_fn")
             if (data.path / "sample.parquet").is_file():
                 shutil.copy(data.path / "sample.parquet", partial)
+            for path_of_vectors in data.pretrained.values():
+                shutil.copy(path_of_vectors, partial)
             (partial / "spec.json").write_text(data.spec.to_json(), encoding="utf-8")
         write_json(partial / "versions.json", _versions())
         write_json(partial / "config.json", {**config.model_dump(mode="json"), "table_rows": data.table_rows if data else {}})
@@ -105,6 +107,12 @@ class RunDirectory:
     def task(self) -> str:
         """What the model is trained for."""
         return self.spec.label.task if self.spec else str(self.config.task)
+
+    @property
+    def pretrained(self) -> dict[str, Path]:
+        """The vectors that tables began with, by table."""
+        files = {table: self.path / pretrained_file(table) for table in (self.spec.tables if self.spec else ())}
+        return {table: file for table, file in files.items() if file.is_file()}
 
     @property
     def last(self) -> Path:

@@ -17,7 +17,7 @@ from trainer.tasks import task_of
 def summarise(config: RunConfig) -> str:
     """Returns a table of the layers that hold variables: name, type, shapes, parameters."""
     data = DataDirectory.open(config.data_dir)
-    model = make_model(config.model, Inputs(data.spec, data.table_rows), config.hyper_parameters)
+    model = make_model(config.model, Inputs(data.spec, data.table_rows, data.pretrained), config.hyper_parameters)
     loop = Loop(model, task_of(data.spec), config.training, element_spec(data.spec))
     rows = [("layer", "type", "shapes", "parameters")]
     for layer in _leaves(model):
