@@ -17,7 +17,7 @@ threshold by more than sampling explains, for samples of n and m rows and K cell
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Drift:
         linf_noise: How large `linf` may be by chance.
         widest: The cell with the largest difference, in words.
         shares: Its shares in the first and the second set.
+        means: Of numbers, their means.
     """
 
     js: float
@@ -52,6 +53,7 @@ class Drift:
     linf_noise: float
     widest: str
     shares: tuple[float, float]
+    means: tuple[float, float] | None = None
 
     def exceeds(self, js: float = JS_THRESHOLD, linf: float = LINF_THRESHOLD) -> bool:
         """Whether a distance is above its threshold by more than chance explains."""
@@ -106,7 +108,15 @@ def compare_labels(train: Numbers, other: Numbers) -> Drift | None:
     """Compares labels, of which none is missing."""
     if not train.count or not other.count:
         return None
-    return _of_numbers(train, other, (train.count, other.count), (0.0, 0.0))
+    drift = _of_numbers(train, other, (train.count, other.count), (0.0, 0.0))
+    return replace(drift, means=(train.mean_and_deviation[0], other.mean_and_deviation[0]))
+
+
+def compare_lengths(train: Summary, other: Summary) -> Drift | None:
+    """Compares the lengths of lists; None where the feature is none."""
+    if not train.lengths.count or not other.lengths.count:
+        return None
+    return _of_numbers(train.lengths, other.lengths, (train.rows, other.rows), (0.0, 0.0))
 
 
 def _of_tokens(

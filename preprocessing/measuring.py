@@ -45,10 +45,12 @@ class SplitSummary:
     Args:
         spec: The data set.
         table_rows: Rows of each embedding table.
+        keep_outside: Whether to count the values outside of vocabularies too.
     """
 
-    def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int]) -> None:
+    def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int], keep_outside: bool = False) -> None:
         self._spec = spec
+        self._keep_outside = keep_outside
         self._rows = table_rows
         self.features = {feature.name: empty(feature) for feature in spec.features}
         self.label = Numbers()
@@ -111,6 +113,8 @@ class SplitSummary:
         if len(outside) and isinstance(feature, TokenFeature):
             values, counts = _counted(feature, _origins(feature, raw.column(feature.name), column, outside))
             into.distinct.add(_hashes(values), counts)
+            if self._keep_outside:
+                into.outside.add(values, counts)
         if not has_own_cells(encoding, rows):
             counted = pc.value_counts(pa.array(inside))
             into.frequent.add(counted.field("values"), counted.field("counts").to_numpy())

@@ -89,6 +89,7 @@ def screen(spec: FeatureSpec, statistics: Mapping[str, Any], folder: str = "") -
     lines = [*_overview(statistics, folder), "", *_table(features, statistics)]
     if len(features) < len(spec.features):
         lines.append(f"... and {len(spec.features) - len(features)} more features: {where}")
+    lines.append(f"(what the columns say: {where})")
     warnings = statistics.get("warnings", [])
     if warnings:
         lines += ["", *(f"warning: {shortened(text, WIDTH - 9)}" for text in warnings[:SCREEN_WARNINGS])]

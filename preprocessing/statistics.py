@@ -151,8 +151,19 @@ def describe(
             name: {split: {"js": drift.js, "linf": drift.linf, "warning": drift.exceeds()} for split, drift in by_split.items()}
             for name, by_split in found.items()
         },
-        "warnings": [in_words(name, d, split) for name, by_split in found.items() for split, d in by_split.items() if d.exceeds()],
+        "warnings": [
+            *(in_words(name, d, split) for name, by_split in found.items() for split, d in by_split.items() if d.exceeds()),
+            *(f"{feature.name}: {said}" for feature in spec.features if (said := _empty_or_constant(known.get(feature.name)))),
+        ],
     }
+
+
+def _empty_or_constant(train: Summary | None) -> str:
+    if train is None:
+        return ""
+    if train.missing == train.rows:
+        return "no row of train has a value"
+    return "every row of train has the same value" if train.distinct.estimate == 1 and not train.missing else ""
 
 
 def drift_of(spec: FeatureSpec, train: SplitSummary, other: SplitSummary, names: Names) -> dict[str, Drift]:
@@ -166,6 +177,8 @@ def drift_of(spec: FeatureSpec, train: SplitSummary, other: SplitSummary, names:
 def in_words(name: str, drift: Drift, other: str) -> str:
     """Returns a line about a feature that differs from the training rows."""
     before, after = drift.shares
+    if name == LABEL and drift.means:
+        return f"label: {drift.means[1]:.4g} on average in {other}, {drift.means[0]:.4g} in train"
     return (
         f"{name}: {other} differs from train, Jensen-Shannon {drift.js:.3f}, L-infinity {drift.linf:.3f}; "
         f"most in {drift.widest}: {before:.1%} in train, {after:.1%} in {other}"

@@ -38,6 +38,7 @@ class Summary:
         distinct: The values themselves, those outside of the vocabulary too.
         cells: Values by id, int64 [<= CAPACITY], see `cells_of`; those outside of the vocabulary or range are left out.
         frequent: The most frequent values, where cells do not tell.
+        outside: The most frequent values outside of the vocabulary or range, where asked for.
     """
 
     rows: int = 0
@@ -51,6 +52,7 @@ class Summary:
     distinct: Distinct = field(default_factory=Distinct)
     cells: np.ndarray = field(default_factory=lambda: np.zeros(CAPACITY, np.int64))
     frequent: Frequent = field(default_factory=Frequent)
+    outside: Frequent = field(default_factory=Frequent)
 
     def merge(self, other: Summary) -> None:
         """Adds everything that `other` holds."""
@@ -63,6 +65,7 @@ class Summary:
         self.distinct.merge(other.distinct)
         self.cells = self.cells + other.cells
         self.frequent.merge(other.frequent)
+        self.outside.merge(other.outside)
 
 
 def empty(feature: AnyFeature) -> Summary:
