@@ -5,7 +5,6 @@ A shard's counts are a small file; those of all shards are merged, a table at a 
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ def counted_features(spec: FeatureSpec) -> list[TokenFeature]:
     return [
         feature
         for feature in spec.token_features
-        if isinstance(encoding := spec.tables[feature.table_name], Vocabulary) and not encoding.is_given and feature not in spec.histories
+        if isinstance(encoding := spec.tables.get(feature.table_name), Vocabulary) and not encoding.is_given and feature not in spec.histories
     ]
 
 
@@ -198,7 +197,5 @@ def write_lines(path: str | Path, tokens: pa.Array) -> None:
     lines = pc.binary_join_element_wise(tokens, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary()))
     data = lines.buffers()[2]
     offsets = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1] if len(lines) else [0, 0]
-    if not FileSystems.exists(os.path.dirname(path)):
-        FileSystems.mkdirs(os.path.dirname(path))
     with FileSystems.create(str(path), compression_type="uncompressed") as stream:
         stream.write(memoryview(data)[offsets[0] : offsets[-1]] if data is not None else b"")

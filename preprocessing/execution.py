@@ -64,6 +64,10 @@ class Execution(Protocol):
         """
         ...
 
+    def load_tensorflow(self) -> None:
+        """Returns when TensorFlow is imported in this process."""
+        ...
+
     def close(self) -> None:
         """Ends what was started."""
         ...
@@ -80,6 +84,10 @@ class InProcess:
         with stage(name, total, self._show):
             return in_threads(function, items) if tensorflow else [function(item) for item in items]
 
+    def load_tensorflow(self) -> None:
+        """See `Execution`."""
+        load_tensorflow()
+
     def close(self) -> None:
         """Nothing was started."""
 
@@ -93,12 +101,17 @@ class InWorkers:
     def __init__(self, count: int, show: bool = True) -> None:
         self._workers = Workers(count)
         self._show = show
-        threading.Thread(target=_load, daemon=True).start()
+        self._loading = threading.Thread(target=_load, daemon=True)
+        self._loading.start()
 
     def map(self, name: str, function: Function, items: Sequence[Any], total: int | None = None, tensorflow: bool = False) -> Records:
         """See `Execution`."""
         with stage(name, total, self._show):
             return in_threads(function, items) if tensorflow else self._workers.map(function, items)
+
+    def load_tensorflow(self) -> None:
+        """See `Execution`."""
+        self._loading.join()
 
     def close(self) -> None:
         """Ends the workers."""
@@ -140,6 +153,10 @@ class OnBeam:
                 raise ColonnadeError(mistake) from error
         # Workers end in any order.
         return [record for _, record in sorted(read_json(path), key=lambda pair: pair[0])] if items else []
+
+    def load_tensorflow(self) -> None:
+        """See `Execution`."""
+        load_tensorflow()
 
     def close(self) -> None:
         """Pipelines end by themselves."""

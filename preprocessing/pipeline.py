@@ -136,6 +136,17 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
     return [output_dir / name for name in names]
 
 
+def read_only(spec: FeatureSpec, inputs: Sequence[str], staging: Path, show_progress: bool = True) -> tuple[dict[str, int], list[str]]:
+    """Runs the first stage alone, in an empty folder; rows that are set aside are in its folder `rejected`, however many they are.
+
+    Returns:
+        How many rows were "in", "out", "rejected" and "negatives", and the shards of raw examples.
+    """
+    with closing(_Job(spec, staging, (), show_progress)) as job:
+        job.ingest(inputs)
+    return job.rows, [shard["path"] for shard in job.shards]
+
+
 class _Job:
     """One run of the three stages in a local staging folder."""
 
@@ -149,7 +160,7 @@ class _Job:
         self.shards: list[dict[str, Any]] = []
         self.rows = {"in": 0, "out": 0, "rejected": 0, "negatives": 0}
         self.written: list[dict[str, Any]] = []
-        for name in ("counts", "finished", "items", "moments", "numbers", "raw", "rejected", "shuffle", "sides", "sketches", "temporary"):
+        for name in ("counts", "finished", "items", "moments", "numbers", "raw", "rejected", "shuffle", "sides", "sketches", "temporary", "vocabularies"):
             (staging / name).mkdir()
 
     @property
@@ -205,6 +216,7 @@ class _Job:
         """Runs the second stage."""
         if self.splits["train"] == 0:
             raise ColonnadeError(f"None of the {self.rows['out']} rows is in the training split. Give more rows, or another split.seed.")
+        self.execution.load_tensorflow()
         from preprocessing.analysis import analyze, write_transform_fn
 
         analysis = analyze(self._spec, self.execution, [shard["index"] for shard in self.shards], str(self._staging))
@@ -213,6 +225,7 @@ class _Job:
 
     def transform_plan(self, transform_fn: str, table_rows: dict[str, int]) -> TransformPlan:
         """Returns what the third stage has to know."""
+        self.execution.load_tensorflow()
         from preprocessing.shards import TransformPlan
 
         return TransformPlan(self._spec, transform_fn, str(self.finished), len(self.shards), str(self._staging / "sketches"), table_rows)

@@ -33,7 +33,8 @@ class Workers:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "preprocessing.workers", *map(str, theirs)],
             pass_fds=theirs,
-            stdin=subprocess.DEVNULL,
+            # Held open: when it closes, because this process ends, the workers are ended too.
+            stdin=subprocess.PIPE,
             # Ctrl-C is for the program that runs the job; it ends the workers itself.
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -79,8 +80,8 @@ class Workers:
         """Ends the processes, whatever they are doing."""
         for connection in self._connections:
             connection.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._process.wait()
 
 
@@ -114,8 +115,10 @@ def _main(descriptors: Sequence[int]) -> None:
 
     warnings.simplefilter("ignore")
     gc.freeze()
+    children = []
     for place, descriptor in enumerate(descriptors):
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             # The other ends belong to other workers: held here, they would hide that one of those has died.
             for other in descriptors[place + 1 :]:
                 os.close(other)
@@ -123,7 +126,11 @@ def _main(descriptors: Sequence[int]) -> None:
                 _serve(Connection(descriptor))
             os._exit(0)
         os.close(descriptor)
-    for _ in descriptors:
+        children.append(child)
+    sys.stdin.buffer.read()
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    for _ in children:
         os.wait()
 
 

@@ -18,12 +18,14 @@ import pyarrow.csv as pa_csv
 
 from feature_specs import ColonnadeError, TextTable
 from feature_specs.sources import Table
-from preprocessing.delimited import is_utf8, looks_merged, row_starts, split_rows
+from preprocessing.delimited import is_doubtful, is_utf8, row_starts, share_of_rows, split_rows
 from preprocessing.sources.ranges import ParsedRange, Range
 from preprocessing.sources.streams import InputFile, is_packed, opened
 
-RANGE_BYTES = 32 << 20
+RANGE_BYTES = 16 << 20
 _BLOCK_BYTES = 8 << 20
+_PARSED_BYTES = 1 << 20
+_WINDOW_BYTES = 1 << 16
 _LONGEST_QUOTE_BYTES = 16 << 20
 # Of these one stands for a delimiter that Arrow does not take; not tab, line ends or what else text may well hold.
 _SPARE = bytes([*range(1, 9), *range(14, 32)])
@@ -33,7 +35,7 @@ def plan(table: TextTable, file: InputFile) -> list[Range]:
     """Cuts a file into ranges of about `RANGE_BYTES`."""
     _check_delimiter(table)
     columns, begin = _columns(table, file)
-    return byte_ranges(table, file, columns, begin, quotes(table))
+    return byte_ranges(table, file, columns, begin, table.delimiter.encode(table.encoding) if quotes(table) else None)
 
 
 def quotes(table: TextTable) -> bool:
@@ -41,13 +43,21 @@ def quotes(table: TextTable) -> bool:
     return table.quoting and len(table.delimiter) == 1
 
 
-def byte_ranges(table: Table, file: InputFile, columns: tuple[str, ...], begin: int, quoting: bool) -> list[Range]:
-    """Returns ranges of whole lines; a packed file, whose size is unknown, is one."""
+def byte_ranges(table: Table, file: InputFile, columns: tuple[str, ...], begin: int, quoted: bytes | None = None) -> list[Range]:
+    """Returns ranges of whole lines; a packed file, whose size is unknown, is one.
+
+    Args:
+        table: What the spec says.
+        file: The file.
+        columns: Their names.
+        begin: Bytes before the first row.
+        quoted: The delimiter, where line ends between quotes belong to a value.
+    """
     stored = file.stored or file.path
     whole = Range(file.path, stored, 0, begin, None, 0, columns, table)
     if file.stored is None and is_packed(file.path):
         return [whole]
-    cuts = _cuts(stored, file.size, begin, quoting)
+    cuts = _cuts(stored, file.size, begin, len(columns), quoted)
     bounds = zip([begin, *cuts], [*cuts, file.size], strict=True)
     return [replace(whole, begin=start, end=end, size=end - start) for start, end in bounds]
 
@@ -89,7 +99,7 @@ def _columns(table: TextTable, file: InputFile) -> tuple[tuple[str, ...], int]:
     return table.columns or tuple(names), len(line)
 
 
-def _cuts(path: str, size: int, begin: int, quoting: bool) -> list[int]:
+def _cuts(path: str, size: int, begin: int, width: int, quoted: bytes | None) -> list[int]:
     """Returns the offsets, at line ends outside quotes, at which the file is cut."""
     wanted = list(range(begin + RANGE_BYTES, size, RANGE_BYTES))
     cuts: list[int] = []
@@ -103,13 +113,18 @@ def _cuts(path: str, size: int, begin: int, quoting: bool) -> list[int]:
             if offset < position:
                 continue
             # Only an even number of quotes before it makes a line end the end of a row.
-            while quoting and position < offset and (block := stream.read(min(_BLOCK_BYTES, offset - position))):
+            while quoted and position < offset and (block := stream.read(min(_BLOCK_BYTES, offset - position))):
                 position, inside = position + len(block), inside ^ bool(block.count(b'"') % 2)
+            stream.seek(offset)
+            if quoted and b'"' in (window := stream.read(_WINDOW_BYTES)):
+                # Unless a stray quote has turned them around: rows tell.
+                shares = [share_of_rows(window, begins_inside, width, quoted) for begins_inside in (False, True)]
+                inside ^= shares[inside] < 0.5 < shares[not inside]
             stream.seek(offset)
             position = offset
             while line := stream.readline():
                 position += len(line)
-                inside ^= quoting and bool(line.count(b'"') % 2)
+                inside ^= quoted is not None and bool(line.count(b'"') % 2)
                 # A quote that is still open this far on never closes; `read` takes the rows behind it one by one.
                 inside = inside and position - offset < _LONGEST_QUOTE_BYTES
                 if not inside:
@@ -164,7 +179,7 @@ def _by_arrow(
     data: bytes, delimiter: bytes, quoting: bool, columns: Sequence[str], wanted: Sequence[str], ragged: dict[int, str]
 ) -> pa.Table | None:
     """Parses text; None where Arrow gives up, or takes what follows a stray quote for one value."""
-    if not data.strip(b"\r\n"):
+    if not data[:1].strip(b"\r\n") and not data.strip(b"\r\n"):
         return pa.table({name: pa.array([], pa.binary()) for name in wanted})
     separator = delimiter
     if len(delimiter) > 1:
@@ -172,6 +187,8 @@ def _by_arrow(
         if not unused:
             return None
         separator = bytes(unused[:1])
+    # Without a quote in it, text parses three times as fast as text that might have one.
+    quoting = quoting and b'"' in data
     doubtful = quoting and data.count(b'"') % 2 == 1
 
     def set_aside(row: pa_csv.InvalidRow) -> str:
@@ -183,11 +200,13 @@ def _by_arrow(
     # Names are replaced by numbers: a header may leave one empty.
     names = [str(i) for i in range(len(columns))]
     places = [columns.index(name) for name in wanted]
-    try:
-        table = pa_csv.read_csv(
-            pa.BufferReader(data if separator == delimiter else data.replace(delimiter, separator)),
-            # One block, one thread: otherwise Arrow gives no row numbers and refuses rows longer than a block.
-            read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+    text = data if separator == delimiter else data.replace(delimiter, separator)
+
+    def parsed(block_bytes: int) -> pa.Table:
+        return pa_csv.read_csv(
+            pa.BufferReader(text),
+            # One thread: otherwise Arrow gives no row numbers.
+            read_options=pa_csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=names),
             parse_options=pa_csv.ParseOptions(
                 delimiter=separator.decode(),
                 quote_char='"' if quoting else False,
@@ -201,13 +220,24 @@ def _by_arrow(
                 include_columns=[names[place] for place in places],
             ),
         )
+
+    try:
+        try:
+            # Small blocks stay in the cache.
+            table = parsed(len(text) + 1 if quoting else min(_PARSED_BYTES, len(text) + 1))
+        except pa.ArrowInvalid:
+            if quoting or len(text) < _PARSED_BYTES:
+                raise
+            # A row longer than a block.
+            ragged.clear()
+            table = parsed(len(text) + 1)
     except pa.ArrowInvalid:
         return None
     if doubtful:
         return None
     if quoting and b'"' in data:
         starts = row_starts(data, quoting=True)
-        if table.num_rows + len(ragged) != len(starts) or looks_merged(data, starts, len(columns), delimiter):
+        if table.num_rows + len(ragged) != len(starts) or is_doubtful(data, starts, len(columns), delimiter):
             return None
         if separator != delimiter:
             table = pa.table([pc.replace_substring(column, separator, delimiter) for column in table.columns], names=table.column_names)
