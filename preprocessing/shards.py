@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
@@ -18,8 +17,8 @@ from preprocessing import progress
 from preprocessing.examples import SPLITS
 from preprocessing.execution import Execution
 from preprocessing.graph import TransformGraph, load_transform
-from preprocessing.staging import BATCH_ROWS, read_batches
-from preprocessing.statistics import measure, merge
+from preprocessing.measuring import SplitSummary
+from preprocessing.staging import BATCH_ROWS, read_batches, write_table
 from preprocessing.tensors import to_arrow, to_tensors
 
 _loading = threading.Lock()
@@ -34,14 +33,16 @@ class TransformPlan:
         transform_fn: Where the transform graph is.
         folder: Where Parquet files go.
         num_shards: Of how many shards a file is part.
-        first_oov: First id outside the vocabulary, by table.
+        sketches: Where the sketches for the statistics go.
+        table_rows: Rows of each embedding table.
     """
 
     spec: FeatureSpec
     transform_fn: str
     folder: str
     num_shards: int
-    first_oov: Mapping[str, int]
+    sketches: str
+    table_rows: Mapping[str, int]
 
 
 def transform(execution: Execution, plan: TransformPlan, shards: Sequence[dict[str, Any]], total: int) -> list[dict[str, Any]]:
@@ -74,16 +75,16 @@ def _transform_shard(plan: TransformPlan, shard: dict[str, Any]) -> dict[str, An
         if not shard["splits"][number]:
             continue
         name = f"{split}-{shard['index']:05d}-of-{plan.num_shards:05d}.parquet"
-        measured, label_sum = [], 0.0
+        summary = SplitSummary(plan.spec, plan.table_rows)
         with ParquetFile(f"{plan.folder}/{name}") as file:
             for raw in rows_of_split(shard["path"], number):
                 transformed = _transformed(plan, raw)
-                measured.append(measure(plan.spec, raw, transformed, plan.first_oov))
-                label_sum += float(raw.column("label").to_numpy().sum(dtype=np.float64))
+                summary.add(raw, transformed)
                 file.write(_with_label_and_keys(transformed, raw))
                 progress.advance(len(raw))
-        rows = shard["splits"][number]
-        files.append({"file": name, "split": split, "rows": rows, "label_sum": label_sum, "features": merge(measured)})
+        sketches = f"{plan.sketches}/{split}-{shard['index']:05d}.arrow"
+        write_table(sketches, summary.to_table())
+        files.append({"file": name, "split": split, "rows": shard["splits"][number], "sketches": sketches})
     return {"files": files}
 
 
@@ -97,9 +98,9 @@ def _pair_shard(plan: TransformPlan, shard: dict[str, Any]) -> dict[str, Any]:
 
 
 def paired(spec: FeatureSpec, raw: pa.RecordBatch, transformed: pa.Table) -> pa.Table:
-    """Returns `raw.<feature>`, then `<feature>`, then `label` where there is one, of the same rows."""
-    columns = {f"raw.{f.name}": raw.column(f.name) for f in spec.features}
-    columns.update({f.name: transformed[f.name] for f in spec.features})
+    """Returns `raw.<raw column>`, then the transformed columns, then `label` where there is one, of the same rows."""
+    columns = {f"raw.{column.name}": raw.column(column.name) for column in spec.raw_inputs}
+    columns.update({column.name: transformed[column.name] for column in spec.outputs})
     if "label" in raw.schema.names:
         columns["label"] = raw.column("label")
     return pa.table(columns)
