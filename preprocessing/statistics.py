@@ -57,8 +57,9 @@ class Names:
 
     def of_cell(self, feature: Feature, cell: int) -> str:
         """Returns the value behind a cell of a summary."""
-        own = isinstance(feature, TableFeature) and not feature.only_crossed and has_own_cells(*self._table(feature))
-        return self.of(feature, cell) if own else "a group of values"
+        if not isinstance(feature, TableFeature) or feature.only_crossed or not has_own_cells(*self._table(feature)):
+            return "a group of values"
+        return "rare values" if self._is_shared(feature, cell) else self.of(feature, cell)
 
     def top(self, feature: Feature, summary: Summary) -> list[tuple[str, int]]:
         """Returns the most frequent values, as text, and how often each occurs."""
@@ -66,8 +67,8 @@ class Names:
             return [(text_of(value), count) for value, count in summary.frequent.top(TOP_VALUES)]
         if counted := summary.frequent.top(TOP_VALUES):
             return [(self.of(feature, int(number)), count) for number, count in counted]
-        order = np.argsort(-summary.cells, kind="stable")[:TOP_VALUES]
-        return [(self.of(feature, int(cell)), int(summary.cells[cell])) for cell in order if summary.cells[cell]]
+        order = [int(cell) for cell in np.argsort(-summary.cells, kind="stable")[: TOP_VALUES + 1] if summary.cells[cell]]
+        return [(self.of(feature, c), int(summary.cells[c])) for c in order if not self._is_shared(feature, c)][:TOP_VALUES]
 
     def of(self, feature: Feature, number: int) -> str:
         """Returns the value behind an id from 1 on."""
@@ -79,11 +80,15 @@ class Names:
             if table not in self._tokens:
                 self._tokens[table] = self._read(table, CAPACITY)
             tokens = self._tokens[table]
-            return text_of(tokens[number - 1]) if number <= len(tokens) else "rare values"
+            return text_of(tokens[number - 1]) if number <= len(tokens) else f"token {number - 1}"
         return str(number - 1) if isinstance(encoding, Identity) else f"bucket {number - 1}"
 
     def _table(self, feature: TableFeature) -> tuple[AnyEncoding | None, int]:
         return self._spec.tables.get(feature.table_name), self._rows.get(feature.table_name, 0)
+
+    def _is_shared(self, feature: Feature, cell: int) -> bool:
+        """Whether the rare tokens of a large vocabulary share the cell."""
+        return cell == CAPACITY - 1 and self._rows.get(getattr(feature, "table_name", ""), 0) > CAPACITY
 
     def _range(self, feature: BucketizedFeature, bucket: int) -> str:
         boundaries: list[float] = list(feature.boundaries or ())
