@@ -35,7 +35,7 @@ def number(value: float | None) -> str:
             return f"{value / limit:.4g}{unit}"
     if abs(value) >= 1e15 or (value and abs(value) < 1e-3):
         return f"{value:.1e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
 
 
 def percent(share: float | None) -> str:
@@ -152,7 +152,7 @@ def _group(cells: Sequence[str], wide: int = 5) -> str:
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligns columns; the last but one, with the values, takes what is left of the width."""
     widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
-    widths[_VALUES] = max(min(widths[_VALUES], WIDTH - sum(wide + 2 for i, wide in enumerate(widths) if i != _VALUES)), 20)
+    widths[_VALUES] = min(widths[_VALUES], max(WIDTH - sum(wide + 2 for i, wide in enumerate(widths) if i != _VALUES), 20))
     lines = []
     for row in rows:
         cells = []
