@@ -13,6 +13,8 @@ _LF, _CR, _QUOTE = 10, 13, 34
 _UNCLOSED = "unexpected end of data"
 # How much of what a value of several lines looks like has to be chance before it is taken as rows between two stray quotes.
 _COINCIDENCES = 3
+# So many rows tell whether text begins inside quotes; of a line with more quotes nobody knows which one is astray.
+_LOOKED_AT = 20
 # A value may be long; the limit of Python's csv module is for the whole process.
 csv.field_size_limit(1 << 30)
 
@@ -53,8 +55,19 @@ def row_starts(data: bytes, quoting: bool) -> np.ndarray:
     return starts[~blank]
 
 
-def looks_merged(data: bytes, starts: np.ndarray, expected: int, delimiter: bytes) -> bool:
-    """Whether the rows of several lines look like rows that stray quotes have joined, more often than like values with line ends.
+def share_of_rows(data: bytes, inside: bool, expected: int, delimiter: bytes) -> float:
+    """Returns which share of some rows in the middle of a file have `expected` values, if the text begins inside quotes or not."""
+    data = b'"' + data if inside else data
+    starts = row_starts(data, quoting=True).tolist()
+    # The first and the last one are not complete.
+    rows = [data[begin:end].rstrip(b"\r\n") for begin, end in zip(starts[1:_LOOKED_AT], starts[2 : _LOOKED_AT + 1], strict=False)]
+    return sum(_is_row(row, expected, delimiter) for row in rows) / max(len(rows), 1)
+
+
+def is_doubtful(data: bytes, starts: np.ndarray, expected: int, delimiter: bytes) -> bool:
+    """Whether rows of several lines may be made of rows that stray quotes have joined.
+
+    That is so if the quotes of one are not as they should be, or if more of them look like joined rows than like values with line ends.
 
     Args:
         data: Whole rows.
@@ -66,8 +79,13 @@ def looks_merged(data: bytes, starts: np.ndarray, expected: int, delimiter: byte
     lines = line_starts(data)
     several = np.searchsorted(lines, ends) - np.searchsorted(lines, starts) > 1
     rows = (data[begin:end].rstrip(b"\r\n") for begin, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True))
-    suspects = [_is_merged(row, expected, delimiter) for row in rows if b"\n" in row or b"\r" in row]
-    return 2 * sum(suspects) > len(suspects)
+    merged = count = 0
+    for row in rows:
+        if b"\n" in row or b"\r" in row:
+            if not _is_row(row, expected, delimiter):
+                return True
+            merged, count = merged + _is_merged(row, expected, delimiter), count + 1
+    return 2 * merged > count
 
 
 def split_rows(data: bytes, expected: int, delimiter: bytes, *, quoting: bool = True) -> list[Line]:
@@ -104,8 +122,7 @@ def _rows(data: bytes, expected: int, delimiter: bytes, quoting: bool, keep_merg
             whole = data[begin:end].rstrip(b"\r\n")
             values = _values(whole, expected, delimiter, quoting)
             if not isinstance(values, str) and (keep_merged or not _is_merged(whole, expected, delimiter)):
-                line = whole
-                number = int(np.searchsorted(starts, end))
+                line, number = whole, int(np.searchsorted(starts, end))
             elif values != _UNCLOSED:
                 values = _UNCLOSED
                 break
@@ -124,20 +141,29 @@ def _next_line_with_a_closing_quote(data: bytes, position: int, starts: np.ndarr
 
 
 def _is_merged(row: bytes, expected: int, delimiter: bytes) -> bool:
-    """Whether each line of a row would be a row by itself, but for the quote that begins or ends the value of several lines."""
+    """Whether each line of a row would be a row by itself, but for the quote that begins or ends the value of several lines.
+
+    Where there are many, the lines between say enough.
+    """
     lines = [line for line in row.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n") if line]
     if (len(lines) - 1) * (expected - 1) < _COINCIDENCES:
         return False
-    opening = lines[0].rfind(delimiter + b'"')
-    opening = opening + len(delimiter) if opening >= 0 else 0
-    closing = lines[-1].find(b'"')
-    while lines[-1][closing + 1 : closing + 2] == b'"':
-        closing = lines[-1].find(b'"', closing + 2)
-    if closing < 0:
+    if not all(_is_row(line, expected, delimiter) for line in lines[1:-1]):
         return False
-    lines[0] = lines[0][:opening] + lines[0][opening + 1 :]
-    lines[-1] = lines[-1][:closing] + lines[-1][closing + 1 :]
-    return not any(isinstance(_values(line, expected, delimiter, quoting=True), str) for line in lines)
+    if (len(lines) - 2) * (expected - 1) >= 2 * _COINCIDENCES:
+        return True
+    first = [line for line in _without_a_quote(lines[0]) if _is_row(line, expected, delimiter)]
+    # The quote that closes may be the one that opens a value of the last line.
+    return bool(first) and any(_is_row(line, expected, delimiter) for line in (lines[-1], *_without_a_quote(lines[-1])))
+
+
+def _without_a_quote(line: bytes) -> list[bytes]:
+    places = [place for place, byte in enumerate(line) if byte == _QUOTE] if line.count(b'"') <= _LOOKED_AT else []
+    return [line[:place] + line[place + 1 :] for place in places]
+
+
+def _is_row(line: bytes, expected: int, delimiter: bytes) -> bool:
+    return not isinstance(_values(line, expected, delimiter, quoting=True), str)
 
 
 def _values(row: bytes, expected: int, delimiter: bytes, quoting: bool) -> list[bytes] | str:
@@ -151,7 +177,7 @@ def _values(row: bytes, expected: int, delimiter: bytes, quoting: bool) -> list[
     except csv.Error as error:
         return _UNCLOSED if str(error) == _UNCLOSED else f"broken quotes: {error}"
     if len(records) != 1:
-        return f"expected one row, received {len(records)}"
+        return "broken quotes: a line end outside of them"
     if len(records[0]) != expected:
         return f"expected {expected} values, received {len(records[0])}"
     return [value.encode(errors="surrogateescape") for value in records[0]]

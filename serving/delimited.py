@@ -11,7 +11,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
-from preprocessing.delimited import is_utf8, looks_merged, split_rows
+from preprocessing.delimited import is_doubtful, is_utf8, split_rows
 from serving.rejects import Rejects
 from serving.text import Block
 
@@ -61,7 +61,7 @@ def parse(path: Path, block: Block, names: list[str], delimiter: str, rejects: R
         return _parse_odd_csv(path, block, names, delimiter, rejects)
     if table.num_rows + len(invalid) != len(block.starts) or any('"' in text for _, text in invalid.values()):
         return _parse_odd_csv(path, block, names, delimiter, rejects)
-    if b'"' in block.data and looks_merged(block.data, block.starts, len(names), delimiter.encode()):
+    if b'"' in block.data and is_doubtful(block.data, block.starts, len(names), delimiter.encode()):
         return _parse_odd_csv(path, block, names, delimiter, rejects)
     for number, (received, text) in invalid.items():
         rejects.add(path, int(block.lines[number]), f"expected {len(names)} values, received {received}", text)

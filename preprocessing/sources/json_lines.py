@@ -24,6 +24,7 @@ from preprocessing.sources.values import as_text, text_form
 
 # Keys that first appear behind this many bytes of a file are not seen.
 SAMPLE_BYTES = 8 << 20
+_FEW = 0.01
 _LF, _CR, _OPEN, _CLOSE = b"\n\r{}"
 _BLANK = np.isin(np.arange(256), list(b" \t\r\n"))
 
@@ -35,7 +36,8 @@ def plan(table: JsonLinesTable, file: InputFile) -> list[Range]:
         if len(sample) == SAMPLE_BYTES:
             sample += stream.readline()
     begin = 3 if sample.startswith(b"\xef\xbb\xbf") else 0
-    columns: dict[str, int] = {}
+    # How many rows have a key, and lists, and lists of lists there.
+    columns: dict[str, list[int]] = {}
     reason = "it has no rows"
     for line in sample[begin:].split(b"\n"):
         if line.strip():
@@ -44,11 +46,15 @@ def plan(table: JsonLinesTable, file: InputFile) -> list[Range]:
                 reason = record
             else:
                 for name, value in record.items():
-                    columns[name] = max(columns.get(name, 0), _depth(as_text(value)) if isinstance(value, list) else 0)
+                    depth = _depth(as_text(value)) if isinstance(value, list) else 0
+                    counts = columns.setdefault(name, [0, 0, 0])
+                    for i in range(depth + 1 if value is not None else 0):
+                        counts[i] += 1
     if not columns:
         raise ColonnadeError(f"Input {file.path!r} cannot be read as JSON lines: {reason}. Give one JSON object a line.")
-    depths = tuple(columns.values())
-    return [replace(found, depths=depths) for found in byte_ranges(table, file, tuple(columns), begin, quoting=False)]
+    # A few broken rows do not make lists of a column.
+    depths = tuple(sum(count > _FEW * counts[0] for count in counts[1:]) for counts in columns.values())
+    return [replace(found, depths=depths) for found in byte_ranges(table, file, tuple(columns), begin)]
 
 
 def read(source: Range, wanted: Sequence[str]) -> ParsedRange:

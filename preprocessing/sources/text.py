@@ -119,7 +119,7 @@ def _cuts(path: str, size: int, begin: int, width: int, quoted: bytes | None) ->
             if quoted and b'"' in (window := stream.read(_WINDOW_BYTES)):
                 # Unless a stray quote has turned them around: rows tell.
                 shares = [share_of_rows(window, begins_inside, width, quoted) for begins_inside in (False, True)]
-                inside ^= shares[inside] < 0.5 < shares[not inside]
+                inside ^= shares[not inside] > max(0.5, shares[inside])
             stream.seek(offset)
             position = offset
             while line := stream.readline():
