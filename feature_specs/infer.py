@@ -57,7 +57,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--columns", nargs="+", default=[], metavar="NAME", help="names of the columns, where text files have no header")
     parser.add_argument("--delimiter", help="of text files, such as ';' or '::' (default: found out)")
     parser.add_argument("--name", help="of the spec (default: that of the first file)")
-    parser.add_argument("--rows", type=int, help=f"rows to read, 0 for all (default: {SAMPLE_ROWS:,}, and 32 MB of text at most)")
+    parser.add_argument("--rows", type=int, help=f"rows to read, 0 for all (default: {SAMPLE_ROWS:,}, and 16 MB of text at most)")
     return parser
 
 

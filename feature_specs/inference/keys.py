@@ -40,7 +40,7 @@ def choose_keys(profiles: Mapping[str, Profile], given: Mapping[str, str | None]
             guessed.append(role)
     if not keys:
         return {}, "none seems to be there; --user, --item and --time name them. They make histories, GAUC and temporal splits possible"
-    reason = f"{' and '.join(guessed)} guessed from name and values" if guessed else "as given"
+    reason = f"{_joined(guessed)} guessed from name and values" if guessed else "as given"
     return keys, f"{reason}; they are carried along, and users and items are features too"
 
 
@@ -73,3 +73,7 @@ def choose_split(files: Sequence[Path], keys: Mapping[str, str]) -> tuple[dict[s
         others.append("`{type: leave_last_out}` tests on each user's last row")
     reason = "by a hash of the row" + (f"; {'; '.join(others)}" if others else "")
     return {"type": "random", "fractions": [0.8, 0.1, 0.1]}, reason
+
+
+def _joined(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from feature_specs.inference.profile import Profile
 SUSPECT_AUC = 0.98
 _FEWEST = 10  # rows of each class, below which an AUC says nothing
 _BINS = 20
+_BY_ORDER, _BY_VALUE = "by the order of its numbers", "by the mean label of each value, out of fold"
+_Table = defaultdict[str, list[int]]  # by value: rows of the first half, negative and positive, then those of the second
 
 
 class Power(NamedTuple):
@@ -32,60 +34,65 @@ class Judge:
     """
 
     def __init__(self, labels: Sequence[bool | None]) -> None:
-        self._known = [label is not None for label in labels]
-        self._labels = [bool(label) for label in labels if label is not None]
         dice = random.Random(0)
-        first = [dice.random() < 0.5 for _ in self._labels]
-        self._halves = (first, [not half for half in first])
-        self.positives = sum(self._labels)
-        self.can_tell = min(self.positives, len(self._labels) - self.positives) >= _FEWEST
+        half = [dice.random() < 0.5 for _ in labels]
+        # The rows of each half and class: every row with a label is in one of the four.
+        self._cells = [
+            [label is which and side is first for label, side in zip(labels, half, strict=True)]
+            for first in (True, False)
+            for which in (False, True)
+        ]
+        sizes = [sum(cell) for cell in self._cells]
+        self._prior = (sizes[1] + sizes[3]) / max(1, sum(sizes))
+        self.can_tell = min(sizes[0] + sizes[2], sizes[1] + sizes[3]) >= _FEWEST
 
     def power(self, profile: Profile) -> Power:
         """Returns how well the column predicts the label; .5 is not at all."""
         if not self.can_tell:
             return Power(0.5, "", 0.5, 0.5)
-        values = list(compress(profile.values, self._known))
-        by_value = self._out_of_fold(values)
+        table = _Table(lambda: [0, 0, 0, 0])
+        for place, cell in enumerate(self._cells):
+            for value, count in Counter(compress(profile.values, cell)).items():
+                table[value][place] = count
+        by_value = self._out_of_fold(table)
         if not profile.is_number:
-            return Power(by_value, "by the mean label of each value, out of fold", by_value, 0.5)
-        by_order, by_range = self._by_order(values, profile), self._out_of_fold(self._ranges(values, profile))
+            return Power(by_value, _BY_VALUE, by_value, 0.5)
+        by_order, by_range = _by_order(table, profile), self._out_of_fold(_ranges(table, profile))
         if by_order >= by_value:
-            return Power(by_order, "by the order of its numbers", by_value, by_range)
-        return Power(by_value, "by the mean label of each value, out of fold", by_value, by_range)
+            return Power(by_order, _BY_ORDER, by_value, by_range)
+        return Power(by_value, _BY_VALUE, by_value, by_range)
 
-    def _by_order(self, values: Sequence[str], profile: Profile) -> float:
-        counts, positives = Counter(values), Counter(compress(values, self._labels))
-        best = 0.5
-        # A missing number may stand for the smallest or the largest.
-        for missing in (float("-inf"), float("inf")):
-            points = [(profile.numbers.get(v, missing), positives[v], count - positives[v]) for v, count in counts.items()]
-            auc = _auc(points)
-            best = max(best, auc, 1 - auc)
-        return best
-
-    def _out_of_fold(self, values: Sequence[str]) -> float:
+    def _out_of_fold(self, table: _Table) -> float:
         """Returns the AUC of a value's mean label, taken from the other half of the rows: a value seen once tells nothing."""
-        halves = [
-            (Counter(compress(values, half)), Counter(compress(values, [a and b for a, b in zip(half, self._labels, strict=True)])))
-            for half in self._halves
-        ]
-        prior = self.positives / len(self._labels)
-        total = 0.0
-        for (counts, positives), (others, other_positives) in (halves, halves[::-1]):
-            points = [((other_positives[v] + prior) / (others[v] + 1), positives[v], n - positives[v]) for v, n in counts.items()]
-            total += _auc(points) / 2
-        return total
+        prior, cells = self._prior, table.values()
+        # One pseudo-row with the mean label of all, for values that the other half does not have.
+        first = _auc((((p2 + prior) / (n2 + p2 + 1), p1, n1) for n1, p1, n2, p2 in cells))
+        second = _auc((((p1 + prior) / (n1 + p1 + 1), p2, n2) for n1, p1, n2, p2 in cells))
+        return (first + second) / 2
 
-    def _ranges(self, values: Sequence[str], profile: Profile) -> list[str]:
-        """Returns, for each value, which of 20 ranges with equally many rows holds it."""
-        size = sum(count for _, count in profile.sorted_numbers) / _BINS
-        bins: dict[float, str] = {}
-        seen = 0.0
-        for number, count in profile.sorted_numbers:
-            bins[number] = str(int((seen + count / 2) / size))
-            seen += count
-        by_text = {text: bins[number] for text, number in profile.numbers.items()}
-        return [by_text.get(value, "") for value in values]
+
+def _by_order(table: _Table, profile: Profile) -> float:
+    best = 0.5
+    # A missing number may stand for the smallest or the largest.
+    for missing in (float("-inf"), float("inf")):
+        auc = _auc((profile.numbers.get(value, missing), p1 + p2, n1 + n2) for value, (n1, p1, n2, p2) in table.items())
+        best = max(best, auc, 1 - auc)
+    return best
+
+
+def _ranges(table: _Table, profile: Profile) -> _Table:
+    """Merges the values that are in one of 20 ranges with equally many rows."""
+    size = sum(count for _, count in profile.sorted_numbers) / _BINS
+    bins: dict[float, str] = {}
+    seen = 0.0
+    for number, count in profile.sorted_numbers:
+        bins[number] = str(int((seen + count / 2) / size))
+        seen += count
+    merged = _Table(lambda: [0, 0, 0, 0])
+    for value, counts in table.items():
+        cell = merged[bins[profile.numbers[value]] if value in profile.numbers else ""]
+        cell[:] = [have + count for have, count in zip(cell, counts, strict=True)]
+    return merged
 
 
 def _auc(points: Iterable[tuple[float, int, int]]) -> float:

@@ -44,7 +44,7 @@ class Profile:
     @classmethod
     def of(cls, name: str, raw: list[Any]) -> Profile:
         """Profiles a column as it was read."""
-        if all(type(value) is str for value in raw):
+        if set(map(type, raw)) == {str}:
             counts = Counter(raw)
             counts.pop("", None)
             return cls(name, raw, counts=counts)

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +21,7 @@ from feature_specs.inference import binary, delimited
 from feature_specs.sources import JsonLinesTable, ParquetTable, Table, TFRecordTable
 
 SAMPLE_ROWS = 100_000
-_SAMPLE_BYTES = 32 << 20
+_SAMPLE_BYTES = 16 << 20
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "json_lines", ".ndjson": "json_lines", ".tfrecord": "tfrecord"}
 _SUFFIXES |= {".tfrecords": "tfrecord", ".csv": "text", ".tsv": "text"}
@@ -91,7 +92,7 @@ def read_sample(files: Sequence[Path], rows: int | None, options: delimited.Text
             both = f"{files[0].name!r} and {path.name!r}"
             raise ColonnadeError(f"{both} have different columns: {', '.join(odd)}. Give the files of one table.")
     names = dict.fromkeys(name for sample in samples for name in sample.columns)
-    columns = {name: [v for s in samples for v in s.columns.get(name, [""] * s.rows)] for name in names}
+    columns = {name: list(chain.from_iterable(s.columns.get(name, [""] * s.rows) for s in samples)) for name in names}
     count = sum(sample.rows for sample in samples)
     if count == 0:
         raise ColonnadeError(f"{', '.join(path.name for path in files)}: there is no row to learn from. Give a file with rows.")
