@@ -113,7 +113,7 @@ def in_time(features: Mapping[str, Any], field: Field) -> tuple[tf.Tensor, tf.Te
     lengths = sequence_lengths(~tf.math.is_nan(numbers))
     if isinstance(field.feature, NumericSequenceFeature) and field.feature.padding == "left":
         numbers = padded_left(numbers, lengths)
-    return tf.where(tf.math.is_nan(numbers), 0, numbers)[:, :, tf.newaxis], lengths
+    return tf.where(tf.math.is_nan(numbers), 0.0, numbers)[:, :, tf.newaxis], lengths
 
 
 def _side_by_side(features: Mapping[str, Any], fields: Sequence[Field]) -> tf.Tensor:
