@@ -10,19 +10,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from feature_specs import FeatureSpec
 from feature_specs.features import BucketizedFeature, CrossedFeature, Feature, SequenceFeature, TableFeature
 from preprocessing.drift import JS_THRESHOLD, LINF_THRESHOLD, compare, compare_labels, compare_lengths
-from preprocessing.measuring import SplitSummary
+from preprocessing.measuring import SplitSummary, hashes_of
 from preprocessing.rejections import MAX_REJECTED_FRACTION
 from preprocessing.report import number
-from preprocessing.sketches import Distinct, Numbers
+from preprocessing.sketches import Distinct, Frequent, Numbers
 from preprocessing.statistics import Names, in_words, new_share, text_of
-from preprocessing.summaries import Summary
+from preprocessing.summaries import Summary, is_by_token
 
 _INVALID = re.compile(r"column '(?P<column>.*?)': (?P<value>.*) is not (?P<expected>.*)", re.DOTALL)
 _EXAMPLES = 3
+_CANDIDATES = 1000
 _DEVIATIONS = 3
 
 
@@ -118,11 +120,11 @@ def of_features(
         if feature.name in skipped:
             continue
         known = {split: summary.features[feature.name] for split, summary in splits.items()}
-        found = list(_of_values(feature, known, new.features[feature.name], limits))
+        found = list(_of_values(feature, known, new.features[feature.name], is_by_token(spec, feature), limits))
         yield from found or _of_drift(feature, names, known["train"], new.features[feature.name], limits)
 
 
-def _of_values(feature: Feature, known: Mapping[str, Summary], new: Summary, limits: Thresholds) -> Iterator[str]:
+def _of_values(feature: Feature, known: Mapping[str, Summary], new: Summary, by_token: bool, limits: Thresholds) -> Iterator[str]:
     train, name = known["train"], f"feature {feature.name!r}"
     missing = train.missing / max(train.rows, 1), new.missing / max(new.rows, 1)
     if missing[1] - missing[0] > limits.max_missing_increase + _noise(missing[0], new.rows):
@@ -130,12 +132,24 @@ def _of_values(feature: Feature, known: Mapping[str, Summary], new: Summary, lim
     if isinstance(feature, TableFeature) and not isinstance(feature, BucketizedFeature | CrossedFeature) and new.values:
         share, usual = new_share(new, train), _usual_new_share(known)
         if share > usual + limits.max_new_tokens + _noise(usual, new.rows):
-            examples = [repr(text_of(value)) for value, _ in new.outside.top(_EXAMPLES)]
-            such = f", such as {', '.join(examples)}" if examples else ""
-            yield f"{name}: {share:.1%} of the values are in no training row ({usual:.1%} would be usual){such}"
+            said = f"{name}: {share:.1%} of the values are in no training row ({usual:.1%} would be usual)"
+            yield said + _such_as(new.frequent if by_token else new.outside, train)
     for place, (before, after) in enumerate(zip(train.numbers, new.numbers, strict=True)):
         which = f"{name}, element {place}" if len(train.numbers) > 1 else name
         yield from _of_range(which, before, after, limits)
+
+
+def _such_as(candidates: Frequent, train: Summary) -> str:
+    """Returns the most frequent raw values that the training rows do not have, in words."""
+    values = [value for value, _ in candidates.top(_CANDIDATES)]
+    if not values:
+        return ""
+    hashes = hashes_of(pa.array(values))
+    known = np.isin(hashes, train.distinct.hashes)
+    if train.distinct.is_full:
+        known |= hashes > train.distinct.hashes[-1]
+    examples = [repr(text_of(value)) for value, is_known in zip(values, known, strict=True) if not is_known][:_EXAMPLES]
+    return f", such as {', '.join(examples)}" if examples else ""
 
 
 def _usual_new_share(known: Mapping[str, Summary]) -> float:

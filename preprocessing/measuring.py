@@ -112,7 +112,7 @@ class SplitSummary:
         into.distinct.add(mixed(inside.view(np.uint64) ^ _OF_IDS))
         if len(outside) and isinstance(feature, TokenFeature):
             values, counts = _counted(feature, _origins(feature, raw.column(feature.name), column, outside))
-            into.distinct.add(_hashes(values), counts)
+            into.distinct.add(hashes_of(values), counts)
             if self._keep_outside:
                 into.outside.add(values, counts)
         if not has_own_cells(encoding, rows):
@@ -198,7 +198,7 @@ def _origins(feature: Any, raw: pa.Array, transformed: pa.Array, places: np.ndar
 
 def _add_tokens(into: Summary, feature: TokenFeature, tokens: pa.Array) -> None:
     values, counts = _counted(feature, tokens)
-    hashes = _hashes(values)
+    hashes = hashes_of(values)
     into.distinct.add(hashes, counts)
     into.frequent.add(values, counts)
     if feature.only_crossed:
@@ -223,6 +223,7 @@ def _counted(feature: TokenFeature, tokens: pa.Array) -> tuple[pa.Array, np.ndar
     return summed["v"].combine_chunks(), summed["n_sum"].to_numpy()
 
 
-def _hashes(values: pa.Array) -> np.ndarray:
+def hashes_of(values: pa.Array) -> np.ndarray:
+    """Returns the hashes, uint64 [N], by which different values are told apart."""
     return mixed(values.to_numpy().view(np.uint64)) if pa.types.is_integer(values.type) else hash_rows([values])
 

@@ -17,6 +17,8 @@ from feature_specs.command import CommandParser, run_command
 from feature_specs.datasets import get_dataset
 from preprocessing.artifacts import SUCCESS, DataDirectory
 from preprocessing.progress import keep_quiet
+from preprocessing.rejections import MAX_REJECTED_FRACTION
+from preprocessing.report import screen
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -34,6 +36,13 @@ def parser() -> CommandParser:
     source.add_argument("--spec", help="YAML or JSON file that declares the data set")
     flags.add_argument("--input", nargs="+", metavar="GLOB", help="raw files, folders or quoted globs; fetched where not given")
     flags.add_argument("--output", metavar="DATA_DIR", help="the data directory to make (required)")
+    flags.add_argument(
+        "--max_rejected_fraction",
+        type=float,
+        default=MAX_REJECTED_FRACTION,
+        metavar="SHARE",
+        help="the job fails if a larger share of the rows cannot be read and has to be set aside",
+    )
     return flags
 
 
@@ -64,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_quiet()
     from preprocessing import pipeline
 
-    data = pipeline.build(spec, output, parsed.input, rest)
+    data = pipeline.build(spec, output, parsed.input, rest, max_rejected_fraction=parsed.max_rejected_fraction)
     print(summary(data))
     print(f"Finished in {time.monotonic() - started:.1f} s: {output}")
     return 0
@@ -90,18 +99,10 @@ def _subclasses(options: type[PipelineOptions]) -> list[type[PipelineOptions]]:
 
 
 def summary(data: DataDirectory) -> str:
-    """Returns a few readable lines about a data directory."""
-    rows, splits = data.statistics["rows"], data.statistics["splits"]
-    lines = [f"rows      {rows['in']:,} in, {rows['out']:,} out, {rows['rejected']:,} rejected"]
-    if rows["rejected"]:
-        lines[0] += f" (why: {data.path}/rejected-*.jsonl)"
-    lines.append("splits    " + ", ".join(f"{name} {count:,}" for name, count in splits.items()))
-    lines.append("labels    " + ", ".join(f"{name} {mean:.4f}" for name, mean in data.statistics["label"].items() if splits[name]))
-    if data.table_rows:
-        lines.append("tables    " + ", ".join(f"{name} {size:,}" for name, size in data.table_rows.items()))
-    return "\n".join(lines)
+    """Returns what a person wants to know about a data directory: rows, splits, tables, and a line a feature."""
+    return screen(data.spec, data.statistics, str(data.path))
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     run_command(main)
