@@ -116,11 +116,12 @@ def of_features(
         skipped: Features that are not compared.
         limits: The thresholds.
     """
+    tables = spec.tables
     for feature in spec.features:
         if feature.name in skipped:
             continue
         known = {split: summary.features[feature.name] for split, summary in splits.items()}
-        found = list(_of_values(feature, known, new.features[feature.name], is_by_token(spec, feature), limits))
+        found = list(_of_values(feature, known, new.features[feature.name], is_by_token(tables, feature), limits))
         yield from found or _of_drift(feature, names, known["train"], new.features[feature.name], limits)
 
 

@@ -50,6 +50,9 @@ class SplitSummary:
 
     def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int], keep_outside: bool = False) -> None:
         self._spec = spec
+        # Asked for once: the spec works them out from all features.
+        self._tables = spec.tables
+        self._by_token = {feature.name for feature in spec.features if is_by_token(self._tables, feature)}
         self._keep_outside = keep_outside
         self._rows = table_rows
         self.features = {feature.name: empty(feature) for feature in spec.features}
@@ -90,7 +93,7 @@ class SplitSummary:
             _add_lists(into, feature, raw, transformed)
         else:
             into.missing += int(np.count_nonzero(ids == 0 if missing is None else missing))
-        encoding = self._spec.tables.get(feature.table_name)
+        encoding = self._tables.get(feature.table_name)
         rows = self._rows.get(feature.table_name, 0)
         # Rows for what is outside of the vocabulary or range are the last ones.
         beyond = encoding.num_oov_buckets if isinstance(encoding, Vocabulary) else int(isinstance(encoding, Identity))
@@ -104,7 +107,7 @@ class SplitSummary:
         into.values += len(inside) + len(outside) + unknown
         into.oov += len(outside) + unknown
         into.cells += np.bincount(cells_of(inside, encoding), minlength=CAPACITY)
-        if is_by_token(self._spec, feature):
+        if feature.name in self._by_token:
             _add_tokens(into, feature, _origins(feature, raw.column(feature.name), column, np.flatnonzero(ids)))
             return
         if isinstance(feature, BucketizedFeature):

@@ -49,7 +49,7 @@ class Names:
     """
 
     def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int], tokens: Tokens, train: SplitSummary | None) -> None:
-        self._spec = spec
+        self._encodings = spec.tables
         self._rows = table_rows
         self._read = tokens
         self._train = train
@@ -63,7 +63,7 @@ class Names:
 
     def top(self, feature: Feature, summary: Summary) -> list[tuple[str, int]]:
         """Returns the most frequent values, as text, and how often each occurs."""
-        if is_by_token(self._spec, feature):
+        if is_by_token(self._encodings, feature):
             return [(text_of(value), count) for value, count in summary.frequent.top(TOP_VALUES)]
         if counted := summary.frequent.top(TOP_VALUES):
             return [(self.of(feature, int(number)), count) for number, count in counted]
@@ -74,7 +74,7 @@ class Names:
         """Returns the value behind an id from 1 on."""
         if isinstance(feature, BucketizedFeature):
             return self._range(feature, number - 1)
-        encoding = self._spec.tables.get(getattr(feature, "table_name", ""))
+        encoding = self._encodings.get(getattr(feature, "table_name", ""))
         if isinstance(encoding, Vocabulary):
             table = getattr(feature, "table_name", "")
             if table not in self._tokens:
@@ -84,7 +84,7 @@ class Names:
         return str(number - 1) if isinstance(encoding, Identity) else f"bucket {number - 1}"
 
     def _table(self, feature: TableFeature) -> tuple[AnyEncoding | None, int]:
-        return self._spec.tables.get(feature.table_name), self._rows.get(feature.table_name, 0)
+        return self._encodings.get(feature.table_name), self._rows.get(feature.table_name, 0)
 
     def _is_shared(self, feature: Feature, cell: int) -> bool:
         """Whether the rare tokens of a large vocabulary share the cell."""
@@ -139,7 +139,8 @@ def describe(
     train = splits.get("train")
     names = Names(spec, table_rows, tokens, train)
     known = train.features if train else {}
-    hashed = [f for f in spec.features if isinstance(f, TableFeature) and isinstance(spec.tables.get(f.table_name), Hash)]
+    tables = spec.tables
+    hashed = [f for f in spec.features if isinstance(f, TableFeature) and isinstance(tables.get(f.table_name), Hash)]
     drifts = {split: drift_of(spec, train, summary, names) for split, summary in splits.items() if train and split != "train"}
     found = {name: {split: d[name] for split, d in drifts.items() if name in d} for name in [LABEL, *(f.name for f in spec.features)]}
     return {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from feature_specs import FeatureSpec
 from feature_specs.features import (
     AnyEncoding,
     AnyFeature,
@@ -93,9 +93,9 @@ def has_own_cells(encoding: AnyEncoding | None, rows: int) -> bool:
     return rows <= CAPACITY or (isinstance(encoding, Vocabulary) and not encoding.is_given)
 
 
-def is_by_token(spec: FeatureSpec, feature: Feature) -> bool:
+def is_by_token(tables: Mapping[str, AnyEncoding], feature: Feature) -> bool:
     """Whether the frequent values of a feature are counted as raw tokens, because its ids do not tell them apart."""
     if not isinstance(feature, TokenFeature):
         return False
     is_history = isinstance(feature, SequenceFeature) and feature.is_history
-    return feature.only_crossed or (isinstance(spec.tables.get(feature.table_name), Hash) and not is_history)
+    return feature.only_crossed or (isinstance(tables.get(feature.table_name), Hash) and not is_history)
