@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -160,7 +161,20 @@ class _Job:
         self.shards: list[dict[str, Any]] = []
         self.rows = {"in": 0, "out": 0, "rejected": 0, "negatives": 0}
         self.written: list[dict[str, Any]] = []
-        for name in ("counts", "finished", "items", "moments", "numbers", "raw", "rejected", "shuffle", "sides", "sketches", "temporary", "vocabularies"):
+        for name in (
+            "counts",
+            "finished",
+            "items",
+            "moments",
+            "numbers",
+            "raw",
+            "rejected",
+            "shuffle",
+            "sides",
+            "sketches",
+            "temporary",
+            "vocabularies",
+        ):
             (staging / name).mkdir()
 
     @property
@@ -182,7 +196,8 @@ class _Job:
         planned = [plan_ranges(table, files) for table, files in zip(tables, [found.rows, *found.joins], strict=True)]
         wanted = wanted_columns(spec, [common_columns(ranges) for ranges in planned])
         sides = tuple(
-            store(join, ranges, columns, f"{staging}/sides/{i}.arrow")
+            # A name of its own: workers keep what they have loaded.
+            store(join, ranges, columns, f"{staging}/sides/{i}-{uuid.uuid4().hex}.arrow")
             for i, (join, ranges, columns) in enumerate(zip(spec.source.joins, planned[1:], wanted[1:], strict=True))
         )
         plan = IngestPlan(spec, tuple(wanted[0]), sides, partition_count(spec, planned[0]), staging)
@@ -215,7 +230,7 @@ class _Job:
     def analyze(self) -> None:
         """Runs the second stage."""
         if self.splits["train"] == 0:
-            raise ColonnadeError(f"None of the {self.rows['out']} rows is in the training split. Give more rows, or another split.seed.")
+            raise ColonnadeError(f"None of the {self.rows['out']} rows is in the training split. Give more rows, or change `split`.")
         self.execution.load_tensorflow()
         from preprocessing.analysis import analyze, write_transform_fn
 
