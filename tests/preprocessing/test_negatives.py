@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_specs import Negatives
+from feature_specs import ColonnadeError, FeatureSpec, Negatives
 from preprocessing import negatives
 from preprocessing.negatives import all_items, distinct_items, sample
 from preprocessing.users import Users
@@ -99,3 +99,17 @@ def test_items_are_merged_in_between_too(monkeypatch: pytest.MonkeyPatch) -> Non
     merged = all_items(_items([f"i{n % 7}" for n in range(begin, begin + 5)], begin) for begin in range(0, 50, 5))
     assert merged is not None
     assert merged["row"].to_pylist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("resample", ["[user]", "[shop, at]"])
+def test_a_negative_keeps_its_user_and_time(resample: str) -> None:
+    with pytest.raises(ColonnadeError, match=r"negatives.resample names '(user|at)': a negative keeps its user and time\."):
+        FeatureSpec.from_yaml(
+            f"""
+            name: s
+            features: [{{kind: numeric, name: price}}]
+            label: {{implicit: true}}
+            keys: {{user: user, item: item, time: at}}
+            negatives: {{per_positive: 1, resample: {resample}}}
+            """
+        )
