@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -60,6 +60,19 @@ class Thresholds:
         return tuple(field.name for field in fields(cls))
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """Features that are not compared.
+
+    Attributes:
+        features: Not at all.
+        drift: Not by how their values are distributed.
+    """
+
+    features: Set[str] = frozenset()
+    drift: Set[str] = frozenset()
+
+
 def of_rejected(files: Sequence[Path], rows: Mapping[str, int], limits: Thresholds) -> Iterator[str]:
     """Yields what is wrong with the rows that were set aside.
 
@@ -104,7 +117,7 @@ def of_label(train: SplitSummary, new: SplitSummary, is_binary: bool, limits: Th
 
 
 def of_features(
-    spec: FeatureSpec, names: Names, splits: Mapping[str, SplitSummary], new: SplitSummary, skipped: Sequence[str], limits: Thresholds
+    spec: FeatureSpec, names: Names, splits: Mapping[str, SplitSummary], new: SplitSummary, skipped: Skipped, limits: Thresholds
 ) -> Iterator[str]:
     """Yields how features differ; of one that has missing, new or extreme values, drift is not told besides.
 
@@ -113,16 +126,19 @@ def of_features(
         names: Of its ids.
         splits: What the data directory was made of, "train" first.
         new: The new rows.
-        skipped: Features that are not compared.
+        skipped: What is not compared.
         limits: The thresholds.
     """
     tables = spec.tables
     for feature in spec.features:
-        if feature.name in skipped:
+        if feature.name in skipped.features:
             continue
         known = {split: summary.features[feature.name] for split, summary in splits.items()}
         found = list(_of_values(feature, known, new.features[feature.name], is_by_token(tables, feature), limits))
-        yield from found or _of_drift(feature, names, known["train"], new.features[feature.name], limits)
+        if found or feature.name in skipped.drift:
+            yield from found
+        else:
+            yield from _of_drift(feature, names, known["train"], new.features[feature.name], limits)
 
 
 def _of_values(feature: Feature, known: Mapping[str, Summary], new: Summary, by_token: bool, limits: Thresholds) -> Iterator[str]:

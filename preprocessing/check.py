@@ -19,7 +19,7 @@ from feature_specs.command import CommandParser, load_tensorflow, run_command
 from feature_specs.features import Feature
 from feature_specs.sources import JsonLinesTable, ParquetTable, Source, Table, TextTable, TFRecordTable
 from feature_specs.spec import Keys
-from preprocessing.anomalies import Thresholds, of_features, of_label, of_rejected
+from preprocessing.anomalies import Skipped, Thresholds, of_features, of_label, of_rejected
 from preprocessing.artifacts import DataDirectory
 from preprocessing.measuring import SplitSummary
 from preprocessing.progress import advance, keep_quiet, stage
@@ -49,7 +49,7 @@ class Findings:
     """What a check has found.
 
     Attributes:
-        rows: How many rows were "in", "out", "rejected" and "negatives".
+        rows: How many rows were "in", "out" and "rejected".
         anomalies: A line each.
         notes: What was not compared, and why.
         compared: How many features were.
@@ -117,21 +117,26 @@ def check(data: DataDirectory, inputs: Sequence[str], limits: Thresholds | None 
     with tempfile.TemporaryDirectory(prefix="colonnade-check-") as folder:
         staging = Path(folder)
         (staging / "columns").mkdir()
-        source, columns = _layout(spec, inputs, staging / "columns")
-        reading, found = _readable_part(spec.model_copy(update={"source": source}), columns)
+        source, tables = _layout(spec, inputs, staging / "columns")
+        reading, found = _readable_part(spec.model_copy(update={"source": source}), [column for table in tables for column in table])
         (staging / "rows").mkdir()
         found.rows, shards = read_only(reading, inputs, staging / "rows", show_progress)
         found.anomalies += of_rejected(sorted((staging / "rows" / "rejected").iterdir()), found.rows, limits)
         if not found.rows["out"]:
             return found
-        new = _summary(data, reading, shards, found.rows["out"] + found.rows["negatives"], show_progress)
-    if reading.label.column is not None or spec.label.implicit:
+        new = _summary(data, reading, shards, found.rows["out"], show_progress)
+    if reading.label.column is not None and spec.negatives is None:
         found.anomalies += of_label(splits["train"], new, spec.label.task == "binary", limits)
     read = {column.name for column in reading.raw_inputs}
-    skipped = [f.name for f in spec.features if not _is_read(spec, f, read)]
-    found.compared = len(spec.features) - len(skipped)
-    names = Names(spec, data.table_rows, partial(_first_tokens, data.transform_fn), splits["train"])
-    found.anomalies += of_features(spec, names, splits, new, skipped, limits)
+    skipped = Skipped(
+        features={f.name for f in spec.features if not set(_inputs(spec, f)) <= read}, drift=_resampled(spec, source, tables)
+    )
+    if skipped.drift:
+        names = ", ".join(sorted(skipped.drift))
+        found.notes.append(f"labels, and the distribution of {names}, are not compared: training rows include sampled negatives")
+    found.compared = len(spec.features) - len(skipped.features)
+    meanings = Names(spec, data.table_rows, partial(_first_tokens, data.transform_fn), splits["train"])
+    found.anomalies += of_features(spec, meanings, splits, new, skipped, limits)
     return found
 
 
@@ -148,8 +153,8 @@ def _first_tokens(transform_fn: Path, table: str, number: int) -> list[bytes]:
     return first_tokens(transform_fn, table, number)
 
 
-def _layout(spec: FeatureSpec, inputs: Sequence[str], staging: Path) -> tuple[Source, list[str]]:
-    """Returns how to read the inputs, and which columns they have.
+def _layout(spec: FeatureSpec, inputs: Sequence[str], staging: Path) -> tuple[Source, list[list[str]]]:
+    """Returns how to read the inputs, and which columns the rows and each side table have.
 
     Names and format of files need not be those of the spec where there is one table. Where the spec joins several, and the inputs are not
     called like them, the inputs are flat: they have all columns themselves.
@@ -171,8 +176,7 @@ def _layout(spec: FeatureSpec, inputs: Sequence[str], staging: Path) -> tuple[So
         found = find_files(spec.model_copy(update={"source": source}), inputs)
     files = found.unpacked(str(staging))
     tables = [source.rows, *(join.table for join in source.joins)]
-    available = [common_columns(plan(table, group)) for table, group in zip(tables, [files.rows, *files.joins], strict=True)]
-    return source, [column for columns in available for column in columns]
+    return source, [common_columns(plan(table, group)) for table, group in zip(tables, [files.rows, *files.joins], strict=True)]
 
 
 def _flat_table(rows: Table, inputs: Sequence[str]) -> Table:
@@ -209,31 +213,38 @@ def _readable_part(spec: FeatureSpec, columns: Sequence[str]) -> tuple[FeatureSp
         given = ", ".join(columns[:20])
         raise ColonnadeError(f"The input has no column that a feature of {spec.name!r} needs. Columns: {given}.")
     keys = {key: column if column in columns else None for key, column in spec.keys.model_dump().items()}
-    label, negatives = spec.label, spec.negatives
+    label = spec.label
     if label.column is not None and label.column not in columns:
         found.notes.append(f"there is no column {label.column!r}: labels are not compared")
         label = Label(implicit=True)
-    if negatives is not None and not {spec.keys.item, *negatives.resample} | {spec.keys.user} <= set(columns):
-        found.notes.append("there are no columns to sample negatives with: training rows include negatives, the new ones do not")
-        negatives = None
     # Not validated again: crosses read nothing, and what they need may be missing.
     return spec.model_copy(
         update={
             "features": tuple(features),
             "label": label,
             "keys": Keys(**keys),
-            "negatives": negatives,
+            "negatives": None,
             # All rows alike; by one column, so that no other has to be read for it.
             "split": RandomSplit(fractions=(1.0, 0.0, 0.0), by=(features[0].raw_column,)),
         }
     ), found
 
 
-def _is_read(spec: FeatureSpec, feature: Feature, read: set[str]) -> bool:
-    """Whether everything that a feature takes is there."""
-    inputs = getattr(feature, "inputs", ())
-    needed = [column.name for f in spec.features for column in f.raw_inputs if f.name in (feature.name, *inputs)]
-    return set(needed) <= read
+def _inputs(spec: FeatureSpec, feature: Feature) -> list[str]:
+    """Returns the columns of raw examples that a feature takes."""
+    takes = (feature.name, *getattr(feature, "inputs", ()))
+    return [column.name for f in spec.features for column in f.raw_inputs if f.name in takes]
+
+
+def _resampled(spec: FeatureSpec, source: Source, tables: Sequence[Sequence[str]]) -> set[str]:
+    """Returns the features that sampled negatives have from other rows: of the item, and what is joined to it."""
+    if spec.negatives is None:
+        return set()
+    columns = {str(spec.keys.item), *spec.negatives.resample}
+    for join, table in zip(source.joins, tables[1:], strict=True):
+        columns |= set(table) if join.key in columns else set()
+    names = {column.name for f in spec.features if f.raw_column in columns for column in f.raw_inputs}
+    return {f.name for f in spec.features if names & set(_inputs(spec, f))}
 
 
 def _summary(data: DataDirectory, reading: FeatureSpec, shards: Iterable[str], rows: int, show_progress: bool) -> SplitSummary:

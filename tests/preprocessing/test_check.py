@@ -228,3 +228,30 @@ def test_as_a_program() -> None:
     failed = subprocess.run([*command, "--data_dir", "no", "--input", "x"], capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
     assert failed.stderr.startswith("error: Data directory 'no' does not exist.")
+
+
+def test_sampled_negatives_and_histories_are_not_taken_for_drift(tmp_path: Path) -> None:
+    spec = FeatureSpec.from_yaml(
+        "name: clicks\nfeatures:\n- {kind: categorical, name: item, encoding: {type: vocabulary}}\n"
+        "- {kind: numeric, name: price}\n- {kind: sequence, name: past, history_of: item, table: item}\n"
+        "label: {implicit: true}\nkeys: {user: user, item: item, time: time}\nnegatives: {per_positive: 3}\n"
+    )
+
+    def rows(seed: int, number: int) -> list[Row]:
+        dice = random.Random(seed)
+        popular = [min(int(dice.paretovariate(1)), 50) for _ in range(number)]
+        return [
+            {"user": str(dice.randrange(99)), "item": f"i{i}", "time": str(n), "price": f"{dice.random():.3f}"}
+            for n, i in enumerate(popular)
+        ]
+
+    data = build(spec, tmp_path / "data", [_write(tmp_path / "old.csv", rows(0, 2000))], show_progress=False)
+    assert data.statistics["rows"]["negatives"] == 6000
+    found = check(data, [_write(tmp_path / "new.csv", rows(1, 500))], show_progress=False)
+    assert found.anomalies == []
+    assert found.notes == [
+        "history 'past' is not compared: it takes earlier rows of the same users",
+        "labels, and the distribution of item, are not compared: training rows include sampled negatives",
+    ]
+    dear = [{**row, "price": "7"} for row in rows(1, 500)]
+    assert check(data, [_write(tmp_path / "dear.csv", dear)], show_progress=False).anomalies[0].startswith("feature 'price': 100.0% of the")
