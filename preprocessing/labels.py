@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from feature_specs.spec import Label
 from preprocessing.sources.casting import cast
+from preprocessing.sources.values import shaped
 
 _SHOWN_CHARACTERS = 80
 
@@ -19,17 +20,15 @@ def labels(label: Label, columns: Mapping[str, pa.Array], num_rows: int, reasons
 
     Args:
         label: How labels are made.
-        columns: By raw column name, binary [N], null where missing.
+        columns: By raw column name, binary [N], or lists of one value; null where missing.
         num_rows: N; an implicit label has no column.
         reasons: By row, why it has to be rejected; what is found here is added, a reason that is there already stays.
     """
     if label.column is None:
         return pa.array(np.ones(num_rows, np.float32))
-    cells = columns[label.column]
-    if not pa.types.is_binary(cells.type):
-        _note(reasons, _mask(pc.is_valid(cells)), label.column, cells, "one value")
-        _note_missing(reasons, _mask(pc.is_null(cells)), label.column)
-        return pa.array(np.full(num_rows, np.nan, np.float32))
+    # In a tf.Example every value is a list: one of one value is that value, an empty one is missing.
+    cells, several = shaped(columns[label.column], 0)
+    _note(reasons, several, label.column, columns[label.column], "one value")
     return _by_value(label, cells, reasons) if label.positive else _by_number(label, cells, reasons)
 
 

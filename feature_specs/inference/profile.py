@@ -95,7 +95,7 @@ class Profile:
     @cached_property
     def is_number(self) -> bool:
         """Whether the values are numbers: all but words for missing, or but for a few."""
-        if self.lists is not None or not self.numbers or self.has_leading_zeros:
+        if self.lists is not None or not self.numbers or self.is_code:
             return False
         wrong = sum(count for text, count in self.odd.items() if text.strip().lower() not in _MISSING_WORDS)
         return wrong <= 0.002 * self.present
@@ -106,9 +106,9 @@ class Profile:
         return self.is_number and all(_INTEGER.fullmatch(text) for text in self.numbers)
 
     @cached_property
-    def has_leading_zeros(self) -> bool:
-        """Whether numbers are written with zeros before them, as codes are and quantities are not."""
-        return any(len(text) > 1 and text.isdigit() and text[0] == "0" for text in self.counts)
+    def is_code(self) -> bool:
+        """Whether digits are written as in codes, not quantities: with zeros before them, or more than a float can tell apart."""
+        return any((text[0] == "0" and len(text) > 1) or len(text) > 15 for text in self.counts if text.lstrip("-").isdigit())
 
     @cached_property
     def sorted_numbers(self) -> list[tuple[float, int]]:

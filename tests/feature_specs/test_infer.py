@@ -364,6 +364,25 @@ def test_any_table_gives_a_spec_or_an_error(tmp_path_factory: pytest.TempPathFac
     assert spec is None or FeatureSpec.from_yaml(spec.to_yaml()) == spec
 
 
+def test_integers_whose_values_matter_more_than_their_order_are_names(tmp_path: Path) -> None:
+    dice = random.Random(3)
+    likes = {n: dice.random() for n in range(1_000, 1_060)}
+    codes = [dice.choice([*likes]) for _ in range(3_000)]
+    amounts = [dice.randrange(60) for _ in codes]
+    columns: dict[str, list[object]] = {
+        "y": [int(dice.random() < (likes[code] + amount / 60) / 2) for code, amount in zip(codes, amounts, strict=True)],
+        "x1": list(codes),
+        "x2": list(amounts),
+        "x3": [-(10**18) - dice.randrange(40) for _ in codes],
+    }
+    spec = _spec(_write(tmp_path / "d.csv", columns), "--label", "y")
+    assert {f.name: (f.kind, f.dtype) for f in spec.features if f.kind in ("numeric", "categorical")} == {
+        "x1": ("categorical", "int64"),
+        "x2": ("numeric", "float32"),
+        "x3": ("categorical", "string"),
+    }
+
+
 def test_words() -> None:
     assert words_of("userId") == words_of("user_id") == words_of("User ID") == ("user", "id")
 

@@ -81,13 +81,14 @@ def test_an_earlier_reason_stays() -> None:
     assert reasons == {0: "another"}
 
 
-@pytest.mark.parametrize("declared", [{}, {"positive": ["a"]}, {"threshold": 1.0}])
-def test_lists_are_no_labels(declared: dict[str, Any]) -> None:
+@pytest.mark.parametrize("declared", [{}, {"positive": ["1"]}, {"threshold": 1.0}])
+def test_a_list_of_one_value_is_that_value(declared: dict[str, Any]) -> None:
     reasons: dict[int, str] = {}
-    cells = pa.array([[b"1"], None, []], pa.list_(pa.binary()))
-    labels(Label(column="y", **declared), {"y": cells}, 3, reasons)
+    cells = pa.array([[b"1"], None, [], [b"1", b"0"], [b"0"]], pa.list_(pa.binary()))
+    made = labels(Label(column="y", **declared), {"y": cells}, 5, reasons).to_pylist()
+    assert (made[0], made[4]) == (1.0, 0.0)
     assert reasons == {
-        0: "column 'y': a list of 1 is not one value",
         1: "label 'y' is missing",
-        2: "column 'y': a list of 0 is not one value",
+        2: "label 'y' is missing",
+        3: "column 'y': a list of 2 is not one value",
     }
