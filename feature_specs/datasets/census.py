@@ -34,7 +34,7 @@ SPECS = (
         label=Label(column="income_bracket", positive=(">50K", ">50K."), negative=("<=50K", "<=50K.")),
         split=FilesSplit(train="adult.data", test="adult.test", valid_fraction=0.1),
         source=Source(
-            rows=TextTable(files="adult.*", delimiter=", ", header=False, columns=_COLUMNS, quoting=False),
+            rows=TextTable(files="adult.[dt]*", delimiter=", ", header=False, columns=_COLUMNS, quoting=False),
             instructions=(
                 "Get adult.zip from https://archive.ics.uci.edu/dataset/2/adult, unpack it, and give two of its files: "
                 "--input adult.data adult.test"

@@ -214,6 +214,21 @@ def test_lists_are_multi_valued_vectors_and_sequences(tmp_path: Path) -> None:
     assert "could not be read: 1" in proposal.text
 
 
+def test_what_is_proposed_goes_through_the_job(data: Path, tmp_path: Path) -> None:
+    from preprocessing.pipeline import build
+
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)]
+    for row in rows:
+        row["tags"] = str(row["tags"]).split("|")
+        row["embedding"] = [float(part) for part in str(row["embedding"]).split("|")]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    for path in (data, tmp_path / "d.jsonl"):
+        spec = _spec(path, "--label", "clicked")
+        made = build(spec, tmp_path / path.suffix, [str(path)], show_progress=False)
+        assert made.statistics["rows"]["out"] == ROWS
+        assert {"user_id", "zip_code", "class_", "column_3d", "tags", "recent_items"} <= set(made.table_rows)
+
+
 def test_tfrecords_are_read_without_tensorflow(tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow")
     with tf.io.TFRecordWriter(str(tmp_path / "d.tfrecord")) as writer:
