@@ -2,6 +2,7 @@
 
 from feature_specs.base import Column
 from feature_specs.errors import ColonnadeError
+from feature_specs.feature_columns import from_feature_columns
 from feature_specs.features import (
     BucketizedFeature,
     Buckets,
@@ -63,4 +64,5 @@ __all__ = [
     "Vocabulary",
     "Weekday",
     "WithinUserSplit",
+    "from_feature_columns",
 ]

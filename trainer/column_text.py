@@ -27,7 +27,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 (whatever a column holds)
     elif hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     else:  # an initializer, or the creator of shared embeddings, whose variables by graph are no part of it
-        parts = {name: part for name, part in vars(value).items() if isinstance(part, str | int | float | tf.DType | None)}
+        plain = {name: part for name, part in vars(value).items() if isinstance(part, str | int | float | tf.DType | None)}
+        parts = {name: part for name, part in plain.items() if "seed" not in name}  # another one in each process
         parts |= {"initializer": value._initializer} if hasattr(value, "_initializer") else {}
     parts = {name.strip("_"): part for name, part in sorted(parts.items()) if part is not None}
     return f"{type(value).__name__}({', '.join(f'{name}={_text(part)}' for name, part in parts.items())})"
