@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from feature_specs import CrossedFeature
+from feature_specs.tokens import DEFAULT_HASH_KEY
 from preprocessing.token_values import is_missing
 
 Values = Any  # a tf.Tensor [B] or, for lists, a tf.RaggedTensor [B, None]
@@ -38,4 +39,5 @@ def _as_list(values: Values) -> tf.RaggedTensor:
 
 
 def _hashed(feature: CrossedFeature, inputs: list[Values]) -> tf.RaggedTensor:
-    return tf.ragged.cross_hashed(inputs, feature.num_buckets, hash_key=feature.hash_key)
+    # TensorFlow's column takes a key of 0 for none.
+    return tf.ragged.cross_hashed(inputs, feature.num_buckets, hash_key=feature.hash_key or DEFAULT_HASH_KEY)

@@ -110,7 +110,9 @@ def _rejects(features: list[AnyFeature]) -> bool:
 
 def _check_range(spec: FeatureSpec, feature: AnyFeature, values: pa.Array, cells: pa.Array, reasons: dict[int, str]) -> None:
     """Notes the rows with a value that the encoding rejects."""
-    encoding = spec.tables.get(feature.table_name) if isinstance(feature, TokenFeature) else None
+    if not isinstance(feature, TokenFeature):
+        return
+    encoding = spec.tables.get(feature.table_name)
     if not isinstance(encoding, Identity) or encoding.out_of_range != "reject":
         return
     is_list = isinstance(feature, MultiValuedFeature | SequenceFeature)

@@ -43,6 +43,8 @@ def quantiles(histogram: Histogram, shares: NDArray[np.float64]) -> NDArray[np.f
     if not len(running):
         return np.zeros(len(shares))
     place = shares * (running[-1] - 1)
+    # A place that is off a whole one by rounding alone would be between two numbers, and next to a repeated one not equal to it.
+    place = np.where(np.abs(place - np.round(place)) < 1e-12 * running[-1], np.round(place), place)
     below = np.floor(place)
     left, right = (_at(histogram, running, np.minimum(i, running[-1] - 1)) for i in (below, below + 1))
     return left + (right - left) * (place - below)
@@ -82,6 +84,8 @@ def ranks(sketches: Sequence[Numbers], num_points: int) -> Ranks:
 def boundaries(sketch: Numbers, num_buckets: int) -> NDArray[np.float32]:
     """Returns the quantiles that cut numbers into buckets of equal counts, float32 [num_buckets - 1]."""
     shares = np.arange(1, num_buckets) / num_buckets
-    return np.clip(quantiles(sketch.histogram, shares), sketch.low, sketch.high).astype(np.float32) if sketch.count else np.zeros(
-        num_buckets - 1, np.float32
+    return (
+        np.clip(quantiles(sketch.histogram, shares), sketch.low, sketch.high).astype(np.float32)
+        if sketch.count
+        else np.zeros(num_buckets - 1, np.float32)
     )

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from feature_specs import CrossedFeature, FeatureSpec, Hash, Identity, Vocabulary
+from feature_specs import CrossedFeature, FeatureSpec, Identity, Vocabulary
 from feature_specs.features import AnyEncoding, TokenFeature
 from preprocessing.analyzers import EMPTY_VOCABULARY, Analysis
 from preprocessing.crosses import crossed

@@ -74,8 +74,9 @@ def _columns(spec: FeatureSpec, columns: list[str]) -> dict[str, _Found]:
     found = {}
     for feature in spec.features:
         values = [name for name in (feature.name, feature.raw_column) if name in columns and feature.raw_inputs]
-        weighted = isinstance(feature, MultiValuedFeature) and feature.weights is not None
-        weights = [name for name in (feature.weights_name, feature.weights) if name in columns] if weighted else []
+        weights: list[str] = []
+        if isinstance(feature, MultiValuedFeature) and feature.weights is not None:
+            weights = [name for name in (feature.weights_name, feature.weights) if name in columns]
         if values:
             found[feature.name] = _Found(values[0], weights[0] if weights else None)
     return found

@@ -1,7 +1,8 @@
 """What clients send, as functions of the spec: the inputs of `predict`, the parsing of tf.Examples, and the way from both to raw examples.
 
-A raw example has one entry a column of `spec.raw_inputs`: `[B]` for a single value and `[B, size]` for a vector, where a marker stands for a
-missing one ("", -1, NaN), and a RaggedTensor `[B, None]` for a list, which holds no markers. Weights and steps of a list are lists beside it.
+A raw example has one entry a column of `spec.raw_inputs`: `[B]` for a single value and `[B, size]` for a vector, where a marker stands for
+a missing one ("", -1, NaN), and a RaggedTensor `[B, None]` for a list, which holds no markers. Weights and steps of a list are lists beside
+it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_specs.command import CommandParser, load_tensorflow, run_command
 from feature_specs.errors import ColonnadeError
+from feature_specs.sources import JsonLinesTable, ParquetTable, TextTable
 from feature_specs.spec import FeatureSpec
 from preprocessing.progress import keep_quiet
 
@@ -104,13 +105,43 @@ def own_files(spec: FeatureSpec, source: Path) -> list[str]:
     if rows.files is not None:
         if not any(fnmatchcase(name, rows.files) for name in (source.name, source.name.removesuffix(".gz"))):
             return []
-    elif source.name.removesuffix(".gz").endswith(_TYPED) or (
-        rows.header and not set(spec.column_types) <= _header(source, rows.delimiter)
-    ):
+    elif not _has_layout(spec, source):
         return []
     patterns = [join.table.files for join in spec.source.joins]
     beside = [p for p in sorted(source.parent.iterdir()) if any(fnmatchcase(p.name.removesuffix(".gz"), f) for f in patterns if f)]
     return [str(source), *(str(path) for path in beside if path != source)]
+
+
+def _has_layout(spec: FeatureSpec, source: Path) -> bool:
+    """Whether a file is of the format of the data set's rows and has their columns."""
+    name, columns = source.name.removesuffix(".gz"), set(spec.column_types)
+    match spec.source.rows:
+        case TextTable() as rows:
+            return not name.endswith(_TYPED) and (not rows.header or columns <= _header(source, rows.delimiter))
+        case ParquetTable():
+            return name.endswith(".parquet") and columns <= _schema(source)
+        case JsonLinesTable():
+            # Keys of missing values may be left out, but for the label's.
+            return name.endswith((".jsonl", ".ndjson", ".json")) and {spec.label.column} - {None} <= _keys(source)
+    return not name.endswith((*_TYPED, ".csv", ".tsv"))
+
+
+def _keys(path: Path) -> set[str]:
+    try:
+        with gzip.open(path, "rt", errors="replace") if path.suffix == ".gz" else path.open(errors="replace") as lines:
+            return set(json.loads(next(line for line in lines if line.strip())))
+    except (OSError, EOFError, ValueError, TypeError, StopIteration):
+        return set()
+
+
+def _schema(path: Path) -> set[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return set(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException):
+        return set()  # whoever reads the rows says what is wrong with them
 
 
 def _header(path: Path, delimiter: str) -> set[str]:

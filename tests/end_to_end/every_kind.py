@@ -169,7 +169,9 @@ CASES = {
         {"hashed": [hashed(word, 5) for word in WORDS[:-1]] + [0]},
     ),
     "level": Case(
-        "{kind: categorical, dtype: int64, encoding: {type: identity, num_buckets: 3}}", "0,1,2,3,-1,-7,1,0", {"level": [1, 2, 3, 4, 0, 4, 2, 1]}
+        "{kind: categorical, dtype: int64, encoding: {type: identity, num_buckets: 3}}",
+        "0,1,2,3,-1,-7,1,0",
+        {"level": [1, 2, 3, 4, 0, 4, 2, 1]},
     ),
     "strict": Case(
         "{kind: categorical, dtype: int64, encoding: {type: identity, num_buckets: 3, out_of_range: reject}}",
@@ -234,8 +236,8 @@ CASES = {
     ),
     # sequence
     "clicks": Case(
-        "{kind: sequence, dtype: int64, delimiter: ' ', max_length: 3, keep: first, padding: left, combiner: attention, column: click-list, "
-        "on_invalid: missing, default: 2, encoding: {type: identity, num_buckets: 9}}",
+        "{kind: sequence, dtype: int64, delimiter: ' ', max_length: 3, keep: first, padding: left, combiner: attention, "
+        "column: click-list, on_invalid: missing, default: 2, encoding: {type: identity, num_buckets: 9}}",
         "1 2 3 4,5,,8 x 7,0,9,-1 3,",
         {"clicks": [[2, 3, 4], [6], [3], [9, 8], [1], [10], [4], [3]]},
     ),
@@ -257,8 +259,18 @@ CASES = {
         "{kind: sequence, combiner: sqrtn, representation: indicator, derive: {type: prefix, length: 1}, "
         "encoding: {type: hash, num_buckets: 3}, l2: 0.1}",
         "aa|b,,c,,a,b,cc|b,",
-        {"visits": [[hashed("a", 3), hashed("b", 3)], [], [hashed("c", 3)], [], [hashed("a", 3)], [hashed("b", 3)],
-                    [hashed("c", 3), hashed("b", 3)], []]},
+        {
+            "visits": [
+                [hashed("a", 3), hashed("b", 3)],
+                [],
+                [hashed("c", 3)],
+                [],
+                [hashed("a", 3)],
+                [hashed("b", 3)],
+                [hashed("c", 3), hashed("b", 3)],
+                [],
+            ]
+        },
     ),  # fmt: skip
     "trips": Case(
         "{kind: sequence, max_norm: 1.0, trainable: false, pretrained: {file: vectors.parquet}, "

@@ -22,14 +22,21 @@ class Field:
         kind: Learned vectors of ids ("ids") or of numbers ("number"); numbers as they are ("value"); how often each id occurs
             ("indicator").
         width: Of its vectors.
-        apart: Its first-order weights cannot be a column of its rows: these are frozen, or another field of the table is an indicator.
+        trainable: Whether the rows of its table are trained.
+        shares: Whether another field of its table is an indicator.
     """
 
     name: str
     feature: AnyFeature
     kind: Kind
     width: int
-    apart: bool = False
+    trainable: bool = True
+    shares: bool = False
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether its first-order weights cannot be a column of its rows: these are frozen, or an indicator's ids have the weights too."""
+        return self.shares or not self.trainable
 
     @property
     def is_list(self) -> bool:
@@ -62,11 +69,11 @@ class Field:
     def rank(self) -> int:
         """Where the field lies among those of one width, so that a batch takes the fewest copies."""
         if self.kind == "ids":
-            return (2 if self.apart else 0) + self.is_list
+            return (0 if not self.is_apart else 5 if self.trainable else 7) + self.is_list
         if self.kind != "number":
-            return 7 if self.kind == "value" else 8
+            return 9 if self.kind == "value" else 10
         # A list of numbers is pooled before it is multiplied with its vector, unless by attention.
-        return 6 if self.size > 1 or self.is_attended else 4 + self.is_list
+        return 4 if self.size > 1 or self.is_attended else 2 + self.is_list
 
 
 def fields_of(spec: FeatureSpec, widths: Mapping[str, int], rows: Mapping[str, int]) -> list[Field]:
@@ -79,8 +86,13 @@ def fields_of(spec: FeatureSpec, widths: Mapping[str, int], rows: Mapping[str, i
     """
     found = []
     for feature in spec.features:
-        kind, is_apart = _kind(feature), isinstance(feature, TableFeature) and _is_apart(spec, feature)
-        found += [Field(name, feature, kind, _width(feature, name, kind, widths, rows), is_apart) for name in feature.fields]
+        if not feature.fields:
+            continue
+        kind, trainable, shares = _kind(feature), True, False
+        if isinstance(feature, TableFeature) and feature.fields:
+            trainable = spec.table_options[feature.table_name].trainable
+            shares = any(f.representation == "indicator" for f in spec.table_features if f.table_name == feature.table_name)
+        found += [Field(name, feature, kind, _width(feature, name, kind, widths, rows), trainable, shares) for name in feature.fields]
     return found
 
 
@@ -176,9 +188,3 @@ def _width(feature: AnyFeature, name: str, kind: Kind, widths: Mapping[str, int]
     if kind == "indicator" and isinstance(feature, TableFeature):
         return rows[feature.table_name] - 1
     return widths[feature.name]
-
-
-def _is_apart(spec: FeatureSpec, feature: TableFeature) -> bool:
-    if not spec.table_options[feature.table_name].trainable:
-        return True
-    return any(f.representation == "indicator" for f in spec.table_features if f.table_name == feature.table_name)
