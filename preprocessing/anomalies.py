@@ -15,7 +15,7 @@ import pyarrow as pa
 from feature_specs import FeatureSpec
 from feature_specs.features import BucketizedFeature, CrossedFeature, Feature, SequenceFeature, TableFeature
 from preprocessing.drift import JS_THRESHOLD, LINF_THRESHOLD, compare, compare_labels, compare_lengths
-from preprocessing.measuring import SplitSummary, hashes_of
+from preprocessing.measuring import LONGEST_TOKEN, SplitSummary, hashes_of
 from preprocessing.rejections import MAX_REJECTED_FRACTION
 from preprocessing.report import number
 from preprocessing.sketches import Distinct, Frequent, Numbers
@@ -158,7 +158,8 @@ def _of_values(feature: Feature, known: Mapping[str, Summary], new: Summary, by_
 
 def _such_as(candidates: Frequent, train: Summary) -> str:
     """Returns the most frequent raw values that the training rows do not have, in words."""
-    values = [value for value, _ in candidates.top(_CANDIDATES)]
+    # Giant tokens were cut, and cannot be looked up.
+    values = [value for value, _ in candidates.top(_CANDIDATES) if isinstance(value, int) or len(value) < LONGEST_TOKEN]
     if not values:
         return ""
     hashes = hashes_of(pa.array(values))

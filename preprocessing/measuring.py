@@ -30,11 +30,13 @@ from feature_specs.features import (
 )
 from preprocessing.hashing import hash_rows, mixed
 from preprocessing.packing import pack, unpack
-from preprocessing.sketches import CAPACITY, Numbers
+from preprocessing.sketches import CAPACITY, Numbers, summed
 from preprocessing.sources.casting import is_missing
 from preprocessing.summaries import Summary, cells_of, empty, has_own_cells, is_by_token
 
 LABEL = "label"
+# Bytes of a token by which frequent ones are told apart.
+LONGEST_TOKEN = 256
 _OF_IDS = np.uint64(0x5851F42D4C957F2D)
 _SECONDS_A_DAY = 24 * 60 * 60
 
@@ -117,7 +119,7 @@ class SplitSummary:
             values, counts = _counted(feature, _origins(feature, raw.column(feature.name), column, outside))
             into.distinct.add(hashes_of(values), counts)
             if self._keep_outside:
-                into.outside.add(values, counts)
+                into.outside.add(*_shortened(values, counts))
         if not has_own_cells(encoding, rows):
             counted = pc.value_counts(pa.array(inside))
             into.frequent.add(counted.field("values"), counted.field("counts").to_numpy())
@@ -203,7 +205,7 @@ def _add_tokens(into: Summary, feature: TokenFeature, tokens: pa.Array) -> None:
     values, counts = _counted(feature, tokens)
     hashes = hashes_of(values)
     into.distinct.add(hashes, counts)
-    into.frequent.add(values, counts)
+    into.frequent.add(*_shortened(values, counts))
     if feature.only_crossed:
         # It has no ids.
         cells = 1 + (hashes % np.uint64(CAPACITY - 1)).astype(np.int64)
@@ -222,8 +224,14 @@ def _counted(feature: TokenFeature, tokens: pa.Array) -> tuple[pa.Array, np.ndar
         seconds = values.to_numpy()
         hours, days = seconds % _SECONDS_A_DAY // 3600, (seconds // _SECONDS_A_DAY + 3) % 7
         values = pa.array({Hour: hours, Weekday: days}[type(feature.derive)])
-    summed = pa.table({"v": values, "n": counts}).group_by("v").aggregate([("n", "sum")])
-    return summed["v"].combine_chunks(), summed["n_sum"].to_numpy()
+    return summed(values, counts)
+
+
+def _shortened(values: pa.Array, counts: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """Cuts giant tokens, of which thousands would not fit in memory."""
+    if pa.types.is_integer(values.type) or (pc.max(pc.binary_length(values)).as_py() or 0) <= LONGEST_TOKEN:
+        return values, counts
+    return summed(pc.binary_slice(values, 0, LONGEST_TOKEN), counts)
 
 
 def hashes_of(values: pa.Array) -> np.ndarray:

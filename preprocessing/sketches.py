@@ -230,6 +230,13 @@ class Numbers:
         return self.histogram.quantile(shares).clip(self.low, self.high).tolist()
 
 
+def summed(values: pa.Array, counts: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """Returns the different values, in the order of their first place, and the sum of the counts of each."""
+    # Threads would put them in any order.
+    groups = pa.table({"v": values, "n": counts}).group_by("v", use_threads=False).aggregate([("n", "sum")])
+    return groups["v"].combine_chunks(), groups["n_sum"].to_numpy()
+
+
 @dataclass
 class Frequent:
     """The most frequent values with their counts (Agarwal et al., "Mergeable summaries", PODS 2012).
@@ -252,9 +259,7 @@ class Frequent:
         if not len(values):
             return
         if self.values is not None:
-            table = pa.table({"v": pa.concat_arrays([self.values, values]), "n": np.concatenate([self.counts, counts])})
-            summed = table.group_by("v").aggregate([("n", "sum")])
-            values, counts = summed["v"].combine_chunks(), summed["n_sum"].to_numpy()
+            values, counts = summed(pa.concat_arrays([self.values, values]), np.concatenate([self.counts, counts]))
         if len(values) > CAPACITY:
             cut = int(np.partition(counts, len(counts) - CAPACITY - 1)[len(counts) - CAPACITY - 1])
             values, counts = values.filter(pa.array(counts > cut)), counts[counts > cut] - cut

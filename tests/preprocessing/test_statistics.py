@@ -222,6 +222,19 @@ def test_more_tokens_than_cells() -> None:
         assert shown["distinct"] == pytest.approx(20_000, rel=4 * shown["distinct_error"])
 
 
+def test_giant_tokens_are_cut() -> None:
+    spec = FeatureSpec.from_yaml(
+        "name: g\nfeatures:\n- {kind: categorical, name: h, encoding: {type: hash, num_buckets: 9}}\nlabel: {column: y}\n"
+    )
+    tokens = pa.array([b"x" * 100_000 + b"1", b"x" * 100_000 + b"2", b"y"], B)
+    summary = SplitSummary(spec, {"h": 10})
+    summary.add(pa.RecordBatch.from_pydict({"h": tokens}), pa.RecordBatch.from_pydict({"h": pa.array([1, 2, 3])}))
+    shown = describe(spec, {"train": summary}, {"h": 10}, lambda *_: [])["features"]["h"]["train"]
+    assert shown["distinct"] == 3
+    assert shown["top"] == [["x" * 57 + "...", 2], ["y", 1]]
+    assert summary.to_table().nbytes < 200_000
+
+
 def test_json_is_readable_and_complete() -> None:
     described = _described(train=_summary())
     text = to_json({"rows": {"in": 5}, **described})
