@@ -8,11 +8,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_specs import CategoricalFeature, ColonnadeError, FeatureSpec, Hash, Label, MultiValuedFeature, NumericFeature
-from trainer.data import Lists, ParquetBatches
+from feature_specs import (
+    CategoricalFeature,
+    ColonnadeError,
+    FeatureSpec,
+    Hash,
+    Label,
+    MultiValuedFeature,
+    NumericFeature,
+    NumericSequenceFeature,
+    SequenceFeature,
+)
+from trainer.data import Lists, ParquetBatches, element_spec
 
 SPEC = FeatureSpec(
     name="rows",
@@ -113,3 +124,54 @@ def test_no_rows_and_missing_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"row": [1]}), tmp_path / "other.parquet")
     with pytest.raises(ColonnadeError, match="lacks the columns tags, x, label"):
         ParquetBatches([tmp_path / "other.parquet"], SPEC, 8)
+
+
+def test_every_layout_of_a_column(tmp_path: Path) -> None:
+    spec = FeatureSpec(
+        name="layouts",
+        features=(
+            NumericFeature(name="place", size=2, missing_indicator=True),
+            MultiValuedFeature(name="tags", encoding=Hash(num_buckets=9), weights="w"),
+            SequenceFeature(name="items", encoding=Hash(num_buckets=9), value_delimiter=","),
+            NumericSequenceFeature(name="gaps"),
+            SequenceFeature(name="pages", encoding=Hash(num_buckets=9)),
+            MultiValuedFeature(name="pages_steps", encoding=Hash(num_buckets=9)),  # a name alone makes no steps
+        ),
+        label=Label(column="y"),
+    )
+    columns = {
+        "place": pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.float32(), 2)),
+        "place_missing": pa.array([0, 1, 0], pa.float32()),
+        "tags": pa.array([[1, 2], [], [3]], pa.list_(pa.int64())),
+        "tags_weights": pa.array([[0.5, 2], [], [1]], pa.list_(pa.float32())),
+        "items": pa.array([[1], [2, 3, 4], []], pa.list_(pa.int64())),
+        "items_steps": pa.array([[0], [0, 0, 1], []], pa.list_(pa.int64())),
+        "gaps": pa.array([[0.5], [], []], pa.list_(pa.float32())),
+        "pages": pa.array([[1], [1, 2], []], pa.list_(pa.int64())),
+        "pages_steps": pa.array([[1], [1, 2], []], pa.list_(pa.int64())),
+        "label": pa.array([0, 1, 0], pa.float32()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "train-0.parquet", row_group_size=2)
+    data = ParquetBatches([tmp_path / "train-0.parquet"], spec, 3)
+    ((features, _),) = data.batches()
+    nan = np.nan
+    expected = {
+        "place": [[1, 2], [3, 4], [5, 6]],
+        "place_missing": [0, 1, 0],
+        "tags": [[1, 2], [0, 0], [3, 0]],
+        "tags_weights": [[0.5, 2], [nan, nan], [1, nan]],
+        "items": [[1, 0, 0], [2, 3, 4], [0, 0, 0]],
+        "items_steps": [[0, -1, -1], [0, 0, 1], [-1, -1, -1]],
+        "gaps": [[0.5], [nan], [nan]],
+        "pages": [[1, 0], [1, 2], [0, 0]],
+        "pages_steps": [[1, 0], [1, 2], [0, 0]],
+    }
+    types, _ = element_spec(spec)
+    assert list(features) == list(types) == list(expected) == [column.name for column in spec.outputs]
+    for name, values in expected.items():
+        np.testing.assert_array_equal(features[name], values, err_msg=name)
+        assert types[name].is_compatible_with(tf.constant(features[name])), name
+    ((tensors, _),) = data.dataset()
+    np.testing.assert_array_equal(tensors["tags_weights"], expected["tags_weights"])
+    shuffled = ParquetBatches([tmp_path / "train-0.parquet"], spec, 1, shuffle_rows=9, seed=1)
+    assert {tuple(batch["place"][0]) for batch, _ in shuffled.batches()} == {(1, 2), (3, 4), (5, 6)}

@@ -44,7 +44,7 @@ class IndicatorInput:
         blocks = []
         for field in self.fields:
             if field.is_list:
-                vectors = self._counts(read_list(features, field, from_left=False), field)
+                vectors = self._counts(read_list(features, field, in_time=False), field)
             else:
                 vectors = self._one_hot(dense_ids(features, table_feature(field)), field)
             blocks.append(Block((field.name,), vectors[:, tf.newaxis]))

@@ -35,9 +35,7 @@ def pool(vectors: tf.Tensor, present: tf.Tensor, combiner: str, weights: tf.Tens
     return tf.math.divide_no_nan(total, divisor if combiner == "mean" else tf.sqrt(divisor))
 
 
-def by_step(
-    vectors: tf.Tensor, present: tf.Tensor, steps: tf.Tensor, count: tf.Tensor, combiner: str
-) -> tuple[tf.Tensor, tf.Tensor]:
+def by_step(vectors: tf.Tensor, present: tf.Tensor, steps: tf.Tensor, count: tf.Tensor, combiner: str) -> tuple[tf.Tensor, tf.Tensor]:
     """Pools the values of each step: `[B, V, D]` to `[B, T, D]`, and which of the steps have any value, `[B, T]`.
 
     Args:

@@ -21,7 +21,6 @@ from trainer.layers.token_input import Block, TokenInput
 
 Vectors = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 Group = TokenInput | NumberInput | ValueInput | IndicatorInput
-_TABLES = {(True, False): "tables", (True, True): "tables_apart", (False, True): "frozen_tables"}  # trainable, apart
 
 
 class SpecInput:
@@ -107,34 +106,34 @@ class SpecInput:
         )
         tokens: dict[tuple[bool, bool, int], list[Field]] = {}
         for field in ids:
-            tokens.setdefault((field.apart, self.spec.table_options[field.table].trainable, field.width), []).append(field)
-        groups: list[Group] = [self._tokens(members) for (is_apart, *_), members in tokens.items() if not is_apart]
+            tokens.setdefault((field.is_apart, field.trainable, field.width), []).append(field)
+        groups: list[Group] = [self._tokens(members) for members in tokens.values() if not members[0].is_apart]
         for width in dict.fromkeys(field.width for field in numbers):
             groups.append(self._numbers([field for field in numbers if field.width == width]))
-        groups += [self._tokens(members) for (is_apart, *_), members in tokens.items() if is_apart]
+        groups += [self._tokens(members) for members in tokens.values() if members[0].is_apart]
         groups += [ValueInput(values, self._attention)] if values else []
         return groups + ([IndicatorInput(indicators)] if indicators else [])
 
     def _tokens(self, fields: Sequence[Field]) -> TokenInput:
         """Returns the input of ids whose tables have one width, and are all frozen or all not."""
         first = fields[0]
-        extra = int(self.with_weights and not first.apart)
+        extra = int(self.with_weights and not first.is_apart)
         used = {field.table for field in fields}
         owners = {table: self.spec.table_options[table] for table in self.rows if table in used}
-        trainable = owners[first.table].trainable
         initializers: dict[str, Initializer | None] = {}
         for table, owner in owners.items():
             initializers[table] = declared(owner.initializer) if owner.initializer else None
             if table in self.pretrained:
                 initializers[table] = PretrainedRows(self.pretrained[table], initializers[table] or own(self.initializer))
         width = first.width + extra
+        prefix = "tables" if not first.is_apart else "shared_tables" if first.trainable else "frozen_tables"
         table = StackedTable(
             {table: self.rows[table] for table in owners},
             width,
             self._initializer(initializers, extra),
-            trainable=trainable,
-            l2={table: owner.l2 for table, owner in owners.items() if owner.l2 is not None and trainable},
-            name=f"{_TABLES[trainable, first.apart]}_{width}",
+            trainable=first.trainable,
+            l2={table: owner.l2 for table, owner in owners.items() if owner.l2 is not None and first.trainable},
+            name=f"{prefix}_{width}",
         )
         self._weighted.append(table)
         return TokenInput(fields, table, self._attention, extra)

@@ -41,7 +41,7 @@ class TokenInput:
         self.lists = [field for field in fields if field.is_list]
         self.names = tuple(field.name for field in (*self.singles, *self.lists))
         self.table, self.attention, self.width = table, attention, table.dim - extra_columns
-        self.is_apart = any(field.apart for field in fields)
+        self.is_apart = any(field.is_apart for field in fields)
 
     def embed(
         self, features: Mapping[str, Any], training: bool | None, embeddings: dict[str, tf.Tensor], lengths: dict[str, tf.Tensor]
@@ -67,7 +67,7 @@ class TokenInput:
         if self.singles:
             ids = tf.stack([dense_ids(features, table_feature(field)) for field in self.singles], axis=1)  # [B, S]: an example's together
             pieces.append(_Piece(ids, self.singles))
-        lists = [read_list(features, field, from_left=False) for field in self.lists]
+        lists = [read_list(features, field, in_time=False) for field in self.lists]
         pieces += [_Piece(each.ids, [field]) for each, field in zip(lists, self.lists, strict=True)]
         found = self._look_up(pieces, training)
         blocks = [Block(tuple(field.name for field in self.singles), found.pop(0))] if self.singles else []
@@ -107,27 +107,28 @@ class ListValues(NamedTuple):
 
     Attributes:
         ids: `[B, V]` int64, 0 for padding and missing values.
-        lengths: Values, or steps, up to the last, `[B]` int32.
+        lengths: Values, or steps, up to the last, `[B]` int32; where wanted.
         weights: `[B, V]`, where the field has weights.
         steps: The step of each value, `[B, V]`, where steps have several; negative for padding.
         num_steps: How many steps the longest row has, at least 1; where there are `steps`.
     """
 
     ids: tf.Tensor
-    lengths: tf.Tensor
+    lengths: tf.Tensor | None = None
     weights: tf.Tensor | None = None
     steps: tf.Tensor | None = None
     num_steps: tf.Tensor | None = None
 
 
-def read_list(features: Mapping[str, Any], field: Field, *, from_left: bool = True) -> ListValues:
-    """Returns the values of a list field; padded as the feature says, or else, always on the right."""
+def read_list(features: Mapping[str, Any], field: Field, *, in_time: bool = True) -> ListValues:
+    """Returns the values of a list field: with lengths and padded as the feature says, or else on the right."""
     feature = table_feature(field)
     ids = dense_ids(features, feature)
     if isinstance(feature, MultiValuedFeature) and feature.weights:
         weights = dense_list(features, feature.weights_name, tf.float32)
-        return ListValues(ids, sequence_lengths(ids > 0), weights=tf.where(tf.math.is_nan(weights), 1.0, weights))
-    is_left = from_left and isinstance(feature, SequenceFeature) and feature.padding == "left"
+        lengths = sequence_lengths(ids > 0) if in_time else None
+        return ListValues(ids, lengths, weights=tf.where(tf.math.is_nan(weights), 1.0, weights))
+    is_left = in_time and isinstance(feature, SequenceFeature) and feature.padding == "left"
     if isinstance(feature, SequenceFeature) and feature.value_delimiter:
         steps = tf.where(ids > 0, dense_list(features, feature.steps_name, tf.int64), -1)
         ends = tf.reduce_max(tf.pad(steps + 1, [[0, 0], [0, 1]]), axis=1)  # padded: V may be 0
@@ -135,6 +136,8 @@ def read_list(features: Mapping[str, Any], field: Field, *, from_left: bool = Tr
         if is_left:
             steps = tf.where(steps >= 0, steps + (count - ends)[:, tf.newaxis], -1)
         return ListValues(ids, tf.cast(ends, tf.int32), steps=steps, num_steps=tf.cast(count, tf.int32))
+    if not in_time:
+        return ListValues(ids)
     lengths = sequence_lengths(ids > 0)
     return ListValues(padded_left(ids, lengths) if is_left else ids, lengths)
 
