@@ -110,11 +110,11 @@ def report(bench: Bench, flags: argparse.Namespace, identical: int | None) -> st
         "",
         f"`make benchmark-preprocessing`, {datetime.date.today()}, {flags.cores} cores of {platform.machine()}, {bench.versions()}.",
         "",
-        f"Files of Criteo's shape: a label, 13 numbers (15 % missing), 26 tokens of 8 hexadecimal digits, Zipf's law with exponent {EXPONENT}",
-        f"over {DISTINCT:,} distinct values a column. Every contender standardises the numbers, numbers all tokens by frequency, without a",
-        "threshold, and writes all rows; Colonnade also collects its statistics. Time is that of the whole command, imports and all;",
-        "CPU time and memory are summed over all its processes (memory: PSS, sampled five times a second; beside it RSS, which counts pages",
-        f"that processes share in each). Contenders take turns; of {flags.rounds} turns each, the one of median time is shown.",
+        "Files of Criteo's shape: a label, 13 numbers (15 % missing), 26 tokens of 8 hexadecimal digits, by Zipf's law with exponent",
+        f"{EXPONENT} over {DISTINCT:,} distinct values a column. Every contender standardises the numbers, numbers tokens by frequency,",
+        "without a threshold, and writes all rows; Colonnade also collects its statistics. Time is that of the whole command, imports and",
+        "all; CPU time and memory are summed over all its processes (memory: PSS, sampled five times a second; beside it RSS, which counts",
+        f"pages that processes share in each). Contenders take turns; of {flags.rounds} turns each, the one of median time is shown.",
         "",
         "| rows | contender | seconds | CPU seconds | rows/s | peak memory, GB | RSS, GB |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -144,7 +144,8 @@ def report(bench: Bench, flags: argparse.Namespace, identical: int | None) -> st
         lines += ["", "FuxiCTR was not installed (`make benchmark-peers`)."]
     forced = sorted({rows for name, rows in bench.taken if "worker" in name})
     if forced:
-        lines += ["", "## In this process, or in workers", "", "| rows | MB | one process, s | two workers, s |", "| --- | --- | --- | --- |"]
+        lines += ["", "## In this process, or in workers", ""]
+        lines += ["| rows | MB | one process, s | two workers, s |", "| --- | --- | --- | --- |"]
         for rows in forced:
             one, two = (bench.median(name, rows).seconds for name in ("Colonnade, 1 worker", "Colonnade, 2 workers"))
             lines.append(f"| {rows:,} | {bench.file(rows).stat().st_size / 1e6:.1f} | {one:.1f} | {two:.1f} |")
@@ -176,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--alone_rows", type=int, nargs="*", default=[1_000, 4_000_000], help="sizes at which Colonnade runs alone, once")
-    parser.add_argument("--worker_rows", type=int, nargs="*", default=[30_000, 60_000, 100_000, 200_000], help="with one worker and with two")
+    parser.add_argument("--worker_rows", type=int, nargs="*", default=[30_000, 60_000, 100_000, 200_000], help="in one process, and in two")
     parser.add_argument("--stock_rows", type=int, default=100_000, help="largest size for stock TF-Transform")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)

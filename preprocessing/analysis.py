@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -107,12 +107,21 @@ def given_tokens(table: str, encoding: Vocabulary) -> pa.Array:
     return pa.array(tokens[: encoding.max_size], pa.binary())
 
 
-def write_transform_fn(spec: FeatureSpec, analysis: Analysis, folder: Path, temporary: Path) -> None:
-    """Traces the transform graph and saves it in `folder/transform_fn`, with the vocabularies as its assets."""
+def write_transform_fn(
+    spec: FeatureSpec, analysis: Analysis, path: Path, temporary: Path
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Traces the transform graph and saves it in the folder `path`, with the vocabularies as its assets.
+
+    Returns:
+        The traced graph, which does what a loaded one does.
+    """
     context = graph_context.TFGraphContext(module_to_export=tf.Module(), temp_dir=str(temporary), evaluated_replacements=None)
     signature = {column.name: _tensor_spec(column) for column in spec.raw_inputs}
     traced = impl_helper.get_traced_transform_fn(make_preprocessing_fn(spec, analysis), signature, context)
-    saved_transform_io_v2.write_v2_saved_model(context.module_to_export, traced, "transform_fn", str(folder / "transform_fn"))
+    module = context.module_to_export
+    saved_transform_io_v2.write_v2_saved_model(module, traced, "transform_fn", str(path))
+    # The module keeps the tables alive.
+    return lambda raw: dict(module.transform_fn(dict(raw)))
 
 
 def _tensor_spec(column: Column) -> tf.TypeSpec:

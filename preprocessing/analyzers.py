@@ -24,7 +24,7 @@ class Analysis:
     """Results of the analysis.
 
     Attributes:
-        vocabularies: Path of the vocabulary file of each table that has a vocabulary, given ones too: one token a line, in the order of ids.
+        vocabularies: Path of the vocabulary file of each table that has one, given ones too: one token a line, in the order of ids.
         sizes: Number of its tokens; a file without any holds the line `EMPTY_VOCABULARY`.
         numbers: Of each numeric, bucketized or numeric sequence feature, a sketch for each of its numbers (one, but for vectors): count,
             `low`, `high`, `mean_and_deviation`, and `quantiles` where the spec asks for them. NaN and infinities are left out; sequences

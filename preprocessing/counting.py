@@ -27,11 +27,12 @@ _COMPACT_ROWS = 1 << 20
 
 def counted_features(spec: FeatureSpec) -> list[TokenFeature]:
     """Returns the features whose tokens make a vocabulary: not the histories, which only repeat those of their target."""
-    return [
-        feature
-        for feature in spec.token_features
-        if isinstance(encoding := spec.tables.get(feature.table_name), Vocabulary) and not encoding.is_given and feature not in spec.histories
-    ]
+    def is_counted(feature: TokenFeature) -> bool:
+        encoding = spec.tables[feature.table_name]
+        return isinstance(encoding, Vocabulary) and not encoding.is_given and feature.name not in histories
+
+    histories = {feature.name for feature in spec.histories}
+    return [feature for feature in spec.token_features if is_counted(feature)]
 
 
 def summarised_features(spec: FeatureSpec) -> list[NumericFeature | NumericSequenceFeature | BucketizedFeature]:

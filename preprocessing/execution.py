@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +26,7 @@ from preprocessing.workers import Workers
 
 Records = list[dict[str, Any]]
 Function = Callable[[Any], dict[str, Any]]
+_loading = threading.Lock()
 
 # Below it, worker processes take longer to start than they save: see docs/preprocessing.md.
 WORKERS_FROM_BYTES = 16 << 20
@@ -64,17 +67,13 @@ class Execution(Protocol):
         """
         ...
 
-    def load_tensorflow(self) -> None:
-        """Returns when TensorFlow is imported in this process."""
-        ...
-
     def close(self) -> None:
         """Ends what was started."""
         ...
 
 
 class InProcess:
-    """One item after the other, in this process."""
+    """One item after the other, in this process; what needs TensorFlow, in threads."""
 
     def __init__(self, show: bool = True) -> None:
         self._show = show
@@ -84,34 +83,21 @@ class InProcess:
         with stage(name, total, self._show):
             return in_threads(function, items) if tensorflow else [function(item) for item in items]
 
-    def load_tensorflow(self) -> None:
-        """See `Execution`."""
-        load_tensorflow()
-
     def close(self) -> None:
         """Nothing was started."""
 
 
 class InWorkers:
-    """In worker processes; what needs TensorFlow runs in threads of this process, so that it and the vocabularies are loaded once.
-
-    TensorFlow is loaded in the background, while the workers read.
-    """
+    """In worker processes; what needs TensorFlow runs in threads of this process, so that it and the vocabularies are loaded once."""
 
     def __init__(self, count: int, show: bool = True) -> None:
         self._workers = Workers(count)
         self._show = show
-        self._loading = threading.Thread(target=_load, daemon=True)
-        self._loading.start()
 
     def map(self, name: str, function: Function, items: Sequence[Any], total: int | None = None, tensorflow: bool = False) -> Records:
         """See `Execution`."""
         with stage(name, total, self._show):
             return in_threads(function, items) if tensorflow else self._workers.map(function, items)
-
-    def load_tensorflow(self) -> None:
-        """See `Execution`."""
-        self._loading.join()
 
     def close(self) -> None:
         """Ends the workers."""
@@ -127,7 +113,8 @@ class OnBeam:
         self._show = show
 
     def map(self, name: str, function: Function, items: Sequence[Any], total: int | None = None, tensorflow: bool = False) -> Records:
-        """See `Execution`."""
+        """See `Execution`; any worker may load TensorFlow."""
+        del tensorflow
         import apache_beam as beam
         from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -152,20 +139,31 @@ class OnBeam:
                     raise
                 raise ColonnadeError(mistake) from error
         # Workers end in any order.
-        return [record for _, record in sorted(read_json(path), key=lambda pair: pair[0])] if items else []
-
-    def load_tensorflow(self) -> None:
-        """See `Execution`."""
-        load_tensorflow()
+        return [pair["record"] for pair in sorted(read_json(path), key=lambda pair: pair["number"])] if items else []
 
     def close(self) -> None:
         """Pipelines end by themselves."""
 
 
-def _load() -> None:
-    load_tensorflow()
-    importlib.import_module("preprocessing.analysis")
-    importlib.import_module("preprocessing.shards")
+def load() -> None:
+    """Returns when TensorFlow, and what stands on it here, is imported in this process."""
+    with _loading:
+        if "tensorflow" not in sys.modules:
+            load_tensorflow()
+        for name in ("preprocessing.analysis", "preprocessing.shards"):
+            importlib.import_module(name)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Calls `load` in the background, while rows are read."""
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # An error is not shown before: what is said on stderr during the import is thrown away.
+        thread.join()
 
 
 def in_threads(function: Function, items: Sequence[Any]) -> Records:
@@ -174,8 +172,8 @@ def in_threads(function: Function, items: Sequence[Any]) -> Records:
         return list(threads.map(function, items))
 
 
-def _numbered(pair: tuple[int, Any], function: Function) -> tuple[int, dict[str, Any]]:
-    return pair[0], function(pair[1])
+def _numbered(pair: tuple[int, Any], function: Function) -> dict[str, Any]:
+    return {"number": pair[0], "record": function(pair[1])}
 
 
 def _users_mistake(error: Exception) -> str | None:

@@ -22,7 +22,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from preprocessing import report
 from preprocessing.artifacts import DataDirectory, content_digest
 from preprocessing.building import claimed, publish
 from preprocessing.examples import SPLITS
-from preprocessing.execution import Execution, InProcess, choose
+from preprocessing.execution import Execution, InProcess, choose, load, loading
 from preprocessing.flat_examples import from_table
 from preprocessing.ingest import IngestPlan, ingest
 from preprocessing.partitions import partition_count
@@ -117,8 +117,6 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".staging-") as folder:
-        from preprocessing.shards import transform_in_pairs
-
         # What is asked for are these very rows.
         job_spec = spec.model_copy(update={"negatives": None})
         if isinstance(spec.split, FilesSplit):
@@ -130,7 +128,10 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
             else:
                 job.ingest(inputs)
                 job.check_rejected(1.0)
-            names = transform_in_pairs(job.execution, job.transform_plan(str(transform_fn), {}), job.shards)
+            plan = job.transform_plan(str(transform_fn), {})
+            from preprocessing.shards import transform_in_pairs
+
+            names = transform_in_pairs(job.execution, plan, job.shards)
         job.move_rejected(output_dir)
         for name in names:
             shutil.move(job.finished / name, output_dir / name)
@@ -144,7 +145,7 @@ def read_only(spec: FeatureSpec, inputs: Sequence[str], staging: Path, show_prog
         How many rows were "in", "out", "rejected" and "negatives", and the shards of raw examples.
     """
     with closing(_Job(spec, staging, (), show_progress)) as job:
-        job.ingest(inputs)
+        job.ingest(inputs, alone=True)
     return job.rows, [shard["path"] for shard in job.shards]
 
 
@@ -187,11 +188,10 @@ class _Job:
         """Ends what was started."""
         self.execution.close()
 
-    def ingest(self, inputs: Sequence[str] | None) -> list[str]:
-        """Runs the first stage and returns the files it read."""
+    def ingest(self, inputs: Sequence[str] | None, alone: bool = False) -> list[str]:
+        """Runs the first stage, and loads TensorFlow meanwhile unless it runs alone; returns the files it read."""
         spec, staging = self._spec, str(self._staging)
         found = find_files(spec, inputs).unpacked(f"{staging}/unpacked")
-        self.execution = choose(sum(file.size for file in found.rows), self._options, self._staging, self._show)
         tables = [spec.source.rows, *(join.table for join in spec.source.joins)]
         planned = [plan_ranges(table, files) for table, files in zip(tables, [found.rows, *found.joins], strict=True)]
         wanted = wanted_columns(spec, [common_columns(ranges) for ranges in planned])
@@ -201,7 +201,10 @@ class _Job:
             for i, (join, ranges, columns) in enumerate(zip(spec.source.joins, planned[1:], wanted[1:], strict=True))
         )
         plan = IngestPlan(spec, tuple(wanted[0]), sides, partition_count(spec, planned[0]), staging)
-        ranges, self.shards = ingest(self.execution, plan, planned[0])
+        # Before anything else is on stderr: workers inherit it, and the import that follows closes it for a while.
+        self.execution = choose(sum(file.size for file in found.rows), self._options, self._staging, self._show)
+        with nullcontext() if alone else loading():
+            ranges, self.shards = ingest(self.execution, plan, planned[0])
         self.rows["in"] = sum(record["rows"] for record in ranges)
         self.rows["rejected"] = sum(record["rejected"] for record in ranges)
         self.rows["out"] = sum(self.splits.values())
@@ -231,16 +234,18 @@ class _Job:
         """Runs the second stage."""
         if self.splits["train"] == 0:
             raise ColonnadeError(f"None of the {self.rows['out']} rows is in the training split. Give more rows, or change `split`.")
-        self.execution.load_tensorflow()
+        load()
         from preprocessing.analysis import analyze, write_transform_fn
+        from preprocessing.shards import keep
 
         analysis = analyze(self._spec, self.execution, [shard["index"] for shard in self.shards], str(self._staging))
         with stage("graph", None, self._show):
-            write_transform_fn(self._spec, analysis, self.finished, self._staging / "temporary")
+            path = self.finished / "transform_fn"
+            keep(str(path), write_transform_fn(self._spec, analysis, path, self._staging / "temporary"))
 
     def transform_plan(self, transform_fn: str, table_rows: dict[str, int]) -> TransformPlan:
         """Returns what the third stage has to know."""
-        self.execution.load_tensorflow()
+        load()
         from preprocessing.shards import TransformPlan
 
         return TransformPlan(self._spec, transform_fn, str(self.finished), len(self.shards), str(self._staging / "sketches"), table_rows)

@@ -7,22 +7,28 @@ names of the stages are shown.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from tqdm import tqdm
 
 _lock = threading.Lock()
 _bar: tqdm | None = None
 _report: Callable[[int], object] | None = None
+_console: TextIO | None = None
 
 
 def keep_quiet() -> None:
     """Keeps what libraries say to their own developers off the console; what goes wrong comes as an exception anyway."""
+    global _console
+    # The import of TensorFlow takes stderr away for a while; the bar goes on.
+    _console = _console or os.fdopen(os.dup(sys.stderr.fileno()), "w")
     warnings.simplefilter("ignore")
     for name in ("absl", "apache_beam", "tensorflow", "tensorflow_transform", "root"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -34,7 +40,7 @@ def stage(name: str, total: int | None = None, show: bool = True) -> Iterator[No
     global _bar
     started = time.monotonic()
     terminal = sys.stderr.isatty()
-    with tqdm(total=total, desc=f"{name:<12}", unit=" rows", unit_scale=True, leave=True, disable=not (show and terminal)) as bar:
+    with tqdm(total=total, desc=f"{name:<12}", unit=" rows", unit_scale=True, file=_console, disable=not (show and terminal)) as bar:
         _bar = bar
         try:
             yield

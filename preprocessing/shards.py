@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,12 +16,14 @@ from feature_specs import FeatureSpec
 from preprocessing import progress
 from preprocessing.examples import SPLITS
 from preprocessing.execution import Execution
-from preprocessing.graph import TransformGraph, load_transform
+from preprocessing.graph import load_transform
 from preprocessing.measuring import SplitSummary
 from preprocessing.staging import BATCH_ROWS, read_batches, write_table
 from preprocessing.tensors import to_arrow, to_tensors
 
+Graph = Callable[[Mapping[str, Any]], dict[str, Any]]
 _loading = threading.Lock()
+_graphs: dict[str, Graph] = {}
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,18 @@ def transform_in_pairs(execution: Execution, plan: TransformPlan, shards: Sequen
     return [record["file"] for record in execution.map("transform", partial(_pair_shard, plan), shards, tensorflow=True)]
 
 
-def graph(path: str) -> TransformGraph:
-    """Loads a transform graph once in a process."""
+def graph(path: str) -> Graph:
+    """Returns the transform graph in the folder `path`, loaded once in a process."""
     with _loading:
-        return _load_once(path)
+        if path not in _graphs:
+            keep(path, load_transform(path))
+        return _graphs[path]
 
 
-@lru_cache(maxsize=1)
-def _load_once(path: str) -> TransformGraph:
-    return load_transform(path)
+def keep(path: str, function: Graph) -> None:
+    """Has `graph` return `function` for `path` from now on: whoever has traced a graph need not load what was saved of it."""
+    _graphs.clear()
+    _graphs[path] = function
 
 
 def _transform_shard(plan: TransformPlan, shard: dict[str, Any]) -> dict[str, Any]:
