@@ -28,7 +28,8 @@ def keep_quiet() -> None:
     """Keeps what libraries say to their own developers off the console; what goes wrong comes as an exception anyway."""
     global _console
     # The import of TensorFlow takes stderr away for a while; the bar goes on.
-    _console = _console or os.fdopen(os.dup(sys.stderr.fileno()), "w")
+    if _console is None and sys.stderr.isatty():
+        _console = os.fdopen(os.dup(sys.stderr.fileno()), "w")
     warnings.simplefilter("ignore")
     for name in ("absl", "apache_beam", "tensorflow", "tensorflow_transform", "root"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
