@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -50,10 +51,20 @@ class Names:
 
     def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int], tokens: Tokens, train: SplitSummary | None) -> None:
         self._encodings = spec.tables
+        self._counted = Counter(f.table_name for f in spec.token_features if f not in spec.histories)
         self._rows = table_rows
         self._read = tokens
         self._train = train
         self._tokens: dict[str, list[bytes]] = {}
+
+    def vocabulary_of(self, feature: Feature) -> int:
+        """Returns the size of a vocabulary that holds all training values of this feature and nothing else; 0 where there is none."""
+        table = getattr(feature, "table_name", "")
+        encoding = self._encodings.get(table)
+        if not isinstance(encoding, Vocabulary) or encoding.is_given or encoding.min_count > 1 or encoding.max_size is not None:
+            return 0
+        is_history = getattr(feature, "is_history", False)
+        return self._rows.get(table, 0) - encoding.num_rows(0) if self._counted[table] == 1 and not is_history else 0
 
     def of_cell(self, feature: Feature, cell: int) -> str:
         """Returns the value behind a cell of a summary."""
@@ -224,7 +235,9 @@ def _of_feature(feature: Feature, summary: Summary, train: Summary | None, names
         shown.update(of_numbers(summary.numbers[0]))
     elif summary.numbers:
         shown["elements"] = [of_numbers(element) for element in summary.numbers]
-    if len(summary.numbers) < 2:
+    if train is summary and (size := names.vocabulary_of(feature)) and not summary.oov:
+        shown["distinct"] = size
+    elif len(summary.numbers) < 2:
         shown["distinct"] = summary.distinct.estimate
         if summary.distinct.is_full:
             shown["distinct_error"] = summary.distinct.error
