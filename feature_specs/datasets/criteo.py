@@ -6,7 +6,8 @@ header, nothing between the tabs where a value is missing. The split is the usua
 
 from feature_specs.features import CategoricalFeature, NumericFeature, Vocabulary
 from feature_specs.sources import Source, TextTable
-from feature_specs.spec import FeatureSpec, Label, RandomSplit
+from feature_specs.spec import FeatureSpec, Label
+from feature_specs.splits import RandomSplit
 
 _NUMBERS = tuple(f"I{i}" for i in range(1, 14))
 _TOKENS = tuple(f"C{i}" for i in range(1, 27))
