@@ -28,7 +28,7 @@ _COMPACT_ROWS = 1 << 20
 def counted_features(spec: FeatureSpec) -> list[TokenFeature]:
     """Returns the features whose tokens make a vocabulary: not the histories, which only repeat those of their target."""
     def is_counted(feature: TokenFeature) -> bool:
-        encoding = spec.tables[feature.table_name]
+        encoding = spec.tables.get(feature.table_name)  # one that is only crossed may have none
         return isinstance(encoding, Vocabulary) and not encoding.is_given and feature.name not in histories
 
     histories = {feature.name for feature in spec.histories}
