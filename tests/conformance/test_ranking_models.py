@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trainer.models.registry import list_models
 from trainer.testing import CHECKS, Check
 
 MODELS = [info.name for info in list_models() if info.task == "ranking"]
+# Small, so that all models take minutes; what is not named here has its defaults.
+SMALL: dict[str, dict[str, Any]] = {
+    "afm": {"embedding_dim": 8, "attention_units": 8},
+    "autoint": {"embedding_dim": 8, "attention_units": 8, "hidden_units": (8,)},
+    "dcn": {"embedding_dim": 8, "num_layers": 2, "hidden_units": (16,)},
+    "dcn_v2": {"embedding_dim": 8, "structure": "parallel", "low_rank": 4, "num_experts": 2, "hidden_units": (16,)},
+    "deep_crossing": {"embedding_dim": 8, "residual_units": (16, 16)},
+    "deepfm": {"embedding_dim": 8, "hidden_units": (16,)},
+    "din": {"embedding_dim": 8, "attention_units": (8,), "hidden_units": (16,)},
+    "dlrm": {"embedding_dim": 8, "bottom_units": (16,), "top_units": (16,)},
+    "final_mlp": {"embedding_dim": 8, "first_units": (10,), "second_units": (10,), "gate_units": 8},
+    "ipnn": {"embedding_dim": 8, "hidden_units": (16,)},
+    "mlp": {"embedding_dim": 8, "hidden_units": (16,)},
+    "opnn": {"embedding_dim": 8, "hidden_units": (16,)},
+    "wide_deep": {"embedding_dim": 8, "hidden_units": (16,)},
+    "xdeepfm": {"embedding_dim": 8, "cin_units": (8, 8), "hidden_units": (16,)},
+}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model(name: str, check: Check) -> None:
-    check(name, {})
+    check(name, SMALL.get(name, {}))

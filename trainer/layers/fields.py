@@ -24,6 +24,7 @@ class PooledFields(keras.layers.Layer):
         embedding_dim: Width of the tables that declare none.
         initializer: Keras initializer; RandomNormal(stddev=0.01) where not given.
         pretrained: Files with the vectors that tables begin with, by table.
+        only: Names of the fields that are wanted; all where not given.
         name: Name of the layer.
     """
 
@@ -37,12 +38,13 @@ class PooledFields(keras.layers.Layer):
         embedding_dim: int | None = None,
         initializer: keras.initializers.Initializer | None = None,
         pretrained: Mapping[str, str | Path] | None = None,
+        only: Collection[str] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, autocast=False)
         with keras.name_scope(self.name):
             self._input = SpecInput(
-                spec, table_rows, embedding_dim, initializer, pretrained, pools=True, with_weights=self._with_weights
+                spec, table_rows, embedding_dim, initializer, pretrained, pools=True, with_weights=self._with_weights, only=only
             )
             self._tables = self._input.layers
             self._add_layers(table_rows)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from feature_specs import FeatureSpec
+from feature_specs import CategoricalFeature, FeatureSpec, NumericFeature, SequenceFeature
 from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder, Flat
 from trainer.layers.plan import field_names
 from trainer.layers.sequence_features import SequenceFeatures
@@ -28,13 +28,13 @@ class Inputs:
 
     def sequences(self, embedding_dim: int, name: str = "sequences") -> SequenceFeatures:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""
-        return SequenceFeatures(
-            self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name
-        )
+        return SequenceFeatures(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name)
 
-    def fields(self, embedding_dim: int, name: str = "fields") -> FieldEmbeddings:
-        """Returns a layer from features to one vector a field, `[B, F, D]`; all widths must be equal."""
-        return FieldEmbeddings(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name)
+    def fields(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields") -> FieldEmbeddings:
+        """Returns a layer from features to one vector a field (of those named in `only`), `[B, F, D]`; all widths must be equal."""
+        return FieldEmbeddings(
+            self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, only=only, name=name
+        )
 
     def fields_and_first_order(self, embedding_dim: int, name: str = "fields") -> FieldsAndFirstOrder:
         """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`, by one look-up."""
@@ -42,9 +42,20 @@ class Inputs:
             self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name
         )
 
-    def flat(self, embedding_dim: int, name: str = "flat") -> Flat:
-        """Returns a layer from features to all fields side by side, `[B, W]`; widths may differ."""
-        return Flat(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name)
+    def flat(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "flat") -> Flat:
+        """Returns a layer from features to all fields (of those named in `only`) side by side, `[B, W]`; widths may differ."""
+        return Flat(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, only=only, name=name)
+
+    def numbers(self, name: str = "numbers") -> Flat:
+        """Returns a layer from features to the fields of `number_names` as they are, side by side, `[B, N]`."""
+        features = (f.model_copy(update={"representation": "value"} if isinstance(f, NumericFeature) else {}) for f in self.spec.features)
+        return Flat(
+            self.spec.model_copy(update={"features": tuple(features)}),
+            table_rows=self.table_rows,
+            embedding_dim=1,
+            only=self.number_names,
+            name=name,
+        )
 
     def first_order(self, use_bias: bool = False, name: str = "first_order") -> FirstOrder:
         """Returns a layer from features to the linear term `[B]`."""
@@ -54,3 +65,22 @@ class Inputs:
     def field_names(self) -> tuple[str, ...]:
         """The name of each field of `fields`, in order."""
         return field_names(self.spec)
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The fields of numeric features."""
+        return tuple(name for feature in self.spec.numeric_features for name in feature.fields)
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """For each sequence of tokens whose table a single-valued feature has too: that feature, the sequence's target."""
+        singles = {f.table_name: f.name for f in reversed(self.spec.table_features) if isinstance(f, CategoricalFeature)}
+        sequences = [f for f in self.spec.table_features if isinstance(f, SequenceFeature) and f.representation == "embedding"]
+        return {f.name: singles[f.table_name] for f in sequences if f.table_name in singles}
+
+    @property
+    def fields_of_keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The fields that read the raw column of the user, and those that read the item's, by the spec's keys."""
+        singles = [f for f in self.spec.table_features if f.raw_inputs and not f.is_list]
+        user, item = (tuple(f.name for f in singles if f.raw_column == key) for key in (self.spec.keys.user, self.spec.keys.item))
+        return user, item

@@ -5,6 +5,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 
+def side_by_side(fields: tf.Tensor) -> tf.Tensor:
+    """Returns the fields' vectors side by side, `[B, F, D]` to `[B, F D]`."""
+    return tf.reshape(fields, [-1, fields.shape[1] * fields.shape[2]])
+
+
 def bi_interaction(fields: tf.Tensor) -> tf.Tensor:
     """Returns the sum over all pairs of fields of their elementwise products, `[B, F, D]` to `[B, D]`.
 

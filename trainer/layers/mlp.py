@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
+from trainer.layers.activations import activation_layer
 
 
 class MLP(keras.layers.Layer):
@@ -18,7 +19,7 @@ class MLP(keras.layers.Layer):
 
     Args:
         hidden_units: Widths of the blocks.
-        activation: Non-linearity.
+        activation: Name of the non-linearity; see `activation_layer`.
         dropout: Rate, of all blocks or one a block.
         batch_norm: Whether blocks have batch normalisation.
         name: Name of the layer.
@@ -41,7 +42,7 @@ class MLP(keras.layers.Layer):
             self.blocks.append(keras.layers.Dense(units, name=f"dense_{number}"))
             if batch_norm:
                 self.blocks.append(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"batch_norm_{number}"))
-            self.blocks.append(keras.layers.Activation(activation, name=f"activation_{number}"))
+            self.blocks.append(activation_layer(activation, f"activation_{number}"))
             if rate:
                 self.blocks.append(keras.layers.Dropout(rate, name=f"dropout_{number}"))
 
@@ -52,8 +53,10 @@ class MLP(keras.layers.Layer):
             input_shape = block.compute_output_shape(input_shape)
         self.built = True
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:  # noqa: ARG002 (Keras hands it on)
-        """Returns `[B, hidden_units[-1]]` for `[B, D]`."""
-        for block in self.blocks:
+    def call(self, inputs: tf.Tensor, offset: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns `[B, hidden_units[-1]]` for `[B, D]`; an `offset`, `[B, hidden_units[0]]`, is added behind the first dense layer."""
+        for number, block in enumerate(self.blocks):
             inputs = block(inputs)
+            if number == 0 and offset is not None:
+                inputs += offset
         return inputs

@@ -1,0 +1,59 @@
+"""Deep Interest Network (DIN).
+
+Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, https://arxiv.org/abs/1706.06978.
+
+Differences: attention sees e - v and e * v in place of the outer product, as the authors' released code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from trainer.layers import MLP, Inputs
+from trainer.layers.target_attention import TargetAttention, mean_of_steps
+from trainer.models.base import RankingModel
+from trainer.models.registry import register
+
+
+@register("din")
+class DIN(RankingModel):
+    """An MLP over all fields, in which a history is pooled by its attention to the item that is scored (section 4).
+
+    A history is a sequence that shares its table with a single-valued feature, its target; all else is pooled as everywhere.
+
+    Args:
+        inputs: The shared input layers of the data set.
+        embedding_dim: Width of the embeddings.
+        attention_units: Widths of the attention network's hidden layers.
+        hidden_units: Widths of the hidden layers.
+        dropout: Rate after each hidden layer.
+        activation: Non-linearity of the hidden layers.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        embedding_dim: int = 16,
+        attention_units: tuple[int, ...] = (80, 40),
+        hidden_units: tuple[int, ...] = (200, 80),
+        dropout: float = 0.0,
+        activation: str = "dice",
+    ) -> None:
+        super().__init__()
+        self.targets, self.sequences = inputs.targets, inputs.sequences(embedding_dim)
+        self.attention = {name: TargetAttention(attention_units, activation, name=f"attention_{name}") for name in self.targets}
+        self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, name="hidden")
+        self.projection = keras.layers.Dense(1, name="projection")
+
+    def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the deep term, `[B]`."""
+        vectors, lengths = self.sequences(features)
+        pooled = {name: mean_of_steps(each, lengths[name]) for name, each in vectors.items() if name not in self.targets}
+        for name, target in self.targets.items():
+            pooled[name] = self.attention[name](vectors[name], vectors[target][:, 0])
+        hidden = self.hidden(tf.concat([pooled[name] for name in vectors], axis=1))
+        return {"deep": tf.squeeze(self.projection(hidden), axis=1)}
