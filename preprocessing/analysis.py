@@ -11,15 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import tensorflow as tf
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 from tensorflow_transform import graph_context, impl_helper
 from tensorflow_transform.saved import saved_transform_io_v2
 
-from feature_specs import ColonnadeError, Column, FeatureSpec, Vocabulary
+from feature_specs import Column, FeatureSpec, Vocabulary
 from preprocessing.analyzers import EMPTY_VOCABULARY, Analysis, with_stand_in
 from preprocessing.counting import counted_features, merged, ordered_vocabulary, read_counts, read_numbers, write_lines
 from preprocessing.execution import Execution
+from preprocessing.given import given_tokens
 from preprocessing.transform import make_preprocessing_fn, tokens_of, vocabulary_file
 
 _TENSOR_TYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
@@ -88,23 +87,6 @@ def _as_tokens(feature: Any, counts: pa.Table, empty: int) -> pa.Table:  # noqa:
         parts.append(pa.table({"token": pa.array(filled, pa.binary()), "count": pa.array([empty], pa.int64())}))
     # Several values may have become one token.
     return merged([*parts, parts[0].slice(0, 0)])
-
-
-def given_tokens(table: str, encoding: Vocabulary) -> pa.Array:
-    """Returns the tokens of a vocabulary that the spec gives, binary, in order."""
-    if encoding.tokens is not None:
-        return pa.array([str(token).encode() for token in encoding.tokens][: encoding.max_size], pa.binary())
-    try:
-        with FileSystems.open(encoding.file) as stream:
-            lines = [line.removesuffix(b"\r") for line in stream.read().split(b"\n")]
-    except (OSError, BeamIOError) as error:
-        raise ColonnadeError(f"Cannot read the vocabulary of table {table!r}: {' '.join(str(error).split())}.") from error
-    tokens = lines[:-1] if lines and not lines[-1] else lines
-    repeated = sorted({token for token in tokens if tokens.count(token) > 1}) if len(set(tokens)) < len(tokens) else []
-    if repeated or b"" in tokens:
-        what = f"has {repeated[0]!r} more than once" if repeated and repeated[0] else "has an empty line"
-        raise ColonnadeError(f"Vocabulary file {encoding.file!r} of table {table!r} {what}. Give each token once, one a line.")
-    return pa.array(tokens[: encoding.max_size], pa.binary())
 
 
 def write_transform_fn(

@@ -37,6 +37,7 @@ from preprocessing.building import claimed, publish
 from preprocessing.examples import SPLITS
 from preprocessing.execution import Execution, InProcess, choose, load, loading
 from preprocessing.flat_examples import from_table
+from preprocessing.given import check_given
 from preprocessing.ingest import IngestPlan, ingest
 from preprocessing.partitions import partition_count
 from preprocessing.pretrained import check_pretrained, write_pretrained
@@ -81,6 +82,7 @@ def build(
     with claimed(output, spec) as staging:
         if staging is None:
             return DataDirectory.open(output, spec)
+        check_given(spec)
         check_pretrained(spec)
         with closing(_Job(spec, staging, beam_args, show_progress)) as job:
             files = job.ingest(inputs)
