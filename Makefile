@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing lint clean
 
 setup: .venv/.installed
 
@@ -21,6 +21,16 @@ test: .venv/.installed
 
 test-slow: .venv/.installed  ## The tests marked slow alone.
 	@$(PY) -m pytest -m slow
+
+benchmark-peers: .venv-peers/.installed  ## Other programs that benchmarks run, in an environment of their own.
+
+.venv-peers/.installed: benchmarks/peers/requirements.txt
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	@touch $@
+
+benchmark-preprocessing: .venv/.installed benchmark-peers  ## The table in benchmarks/preprocessing.md; half an hour on two idle cores.
+	@$(PY) -m benchmarks.preprocessing
 
 lint: .venv/.installed
 	@$(PY) -m ruff check .
