@@ -210,6 +210,8 @@ def of_numbers(numbers: Numbers) -> dict[str, Any]:
     shown = {"min": numbers.low, "max": numbers.high, "mean": mean, "std": deviation, "quantiles": _quantiles(numbers)}
     if numbers.histogram.shift:
         shown["quantile_error"] = numbers.histogram.error
+    else:
+        shown["distinct"] = len(numbers.histogram.cells)
     return shown
 
 

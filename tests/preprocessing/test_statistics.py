@@ -114,7 +114,7 @@ def test_numbers(train: dict[str, dict[str, Any]]) -> None:
     assert "quantile_error" not in price
     place = train["place"]
     assert place["missing_share"] == 0.4  # any element
-    assert [(e["min"], e["mean"], e["max"]) for e in place["elements"]] == [(1, 4, 7), (10, 20, 30)]
+    assert [(e["min"], e["mean"], e["max"], e["distinct"]) for e in place["elements"]] == [(1, 4, 7, 4), (10, 20, 30, 3)]
     gaps = train["gaps"]
     assert (gaps["missing_share"], gaps["length_mean"], gaps["length_max"], gaps["cut_share"]) == (0.6, 0.6, 2, 0.2)
     assert (gaps["min"], gaps["max"], gaps["mean"], gaps["distinct"]) == (1, 3, 2, 3)  # 9 was cut off
