@@ -8,31 +8,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.column_signatures import ParsingSpec, is_present
+from serving.column_signatures import ParsingSpec
 
 _FIELDS = {"string": "bytes_list", "int64": "int64_list", "float32": "float_list"}
 
 
-def to_examples(features: Mapping[str, Any], parsing_spec: ParsingSpec, weights: Mapping[str, str], rows: int) -> list[bytes]:
-    """Returns the first rows of a batch as serialized tf.Examples; none where tf.Examples cannot hold them (several values a step).
-
-    Args:
-        features: Dense, sparse or ragged tensors by key. In dense ones of any length "" and -1 are missing.
-        parsing_spec: How the examples will be parsed.
-        weights: The key of the values that each key of weights belongs to.
-        rows: How many, at most.
-    """
+def to_examples(features: Mapping[str, Any], parsing_spec: ParsingSpec, rows: int) -> list[bytes]:
+    """Returns the first rows of a batch as serialized tf.Examples; none where tf.Examples cannot hold them (several values a step)."""
     columns = {}
     for key, feature in parsing_spec.items():
-        value, mask = features[key], None
+        value = features[key]
         if isinstance(value, tf.RaggedTensor):
             value = value.to_sparse()
         if feature.dtype.name not in _FIELDS or (isinstance(value, tf.SparseTensor) and value.shape.rank > 2):
             return []
-        if isinstance(feature, tf.io.VarLenFeature) and not isinstance(value, tf.SparseTensor):
-            owner = features[weights.get(key, key)]
-            mask = None if isinstance(owner, tf.SparseTensor | tf.RaggedTensor) or owner.dtype.is_floating else is_present(owner).numpy()
-        columns[key] = _lists(value, mask, np.dtype(feature.dtype.as_numpy_dtype))
+        columns[key] = _lists(value, np.dtype(feature.dtype.as_numpy_dtype))
     count = min(rows, *(len(lists) for lists in columns.values()))
     return [_example({key: lists[row] for key, lists in columns.items()}, parsing_spec) for row in range(count)]
 
@@ -53,18 +43,16 @@ def synthetic_examples(parsing_spec: ParsingSpec, rows: int = 64, seed: int = 0)
     return [_example(row, parsing_spec) for row in values]
 
 
-def _lists(value: Any, mask: np.ndarray | None, dtype: np.dtype) -> list[list[Any]]:  # noqa: ANN401 (dense or sparse)
+def _lists(value: Any, dtype: np.dtype) -> list[list[Any]]:  # noqa: ANN401 (dense or sparse)
     """Returns the values of each row."""
-    if isinstance(value, tf.SparseTensor):
-        value = tf.sparse.reorder(value)
-        rows: list[list[Any]] = [[] for _ in range(int(value.dense_shape[0]))]
-        for row, each in zip(value.indices[:, 0].numpy().tolist(), _as(value.values.numpy(), dtype), strict=True):
-            rows[row].append(each)
-        return rows
-    array = value.numpy()
-    flat = array.reshape(len(array), -1)
-    kept = np.ones(flat.shape, bool) if mask is None else mask.reshape(len(array), -1)
-    return [_as(row[keep], dtype) for row, keep in zip(flat, kept, strict=True)]
+    if not isinstance(value, tf.SparseTensor):
+        array = value.numpy()
+        return [_as(row, dtype) for row in array.reshape(len(array), -1)]
+    value = tf.sparse.reorder(value)
+    rows: list[list[Any]] = [[] for _ in range(int(value.dense_shape[0]))]
+    for row, each in zip(value.indices[:, 0].numpy().tolist(), _as(value.values.numpy(), dtype), strict=True):
+        rows[row].append(each)
+    return rows
 
 
 def _as(values: np.ndarray, dtype: np.dtype) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,14 +76,20 @@ class ColumnSource:
             training=training,
         )
 
+    def batches(self, input_fn: Callable[[], Any], **options: Any) -> InputFnBatches:  # noqa: ANN401 (of InputFnBatches)
+        """Returns what an input_fn gives, as the columns take it."""
+        return InputFnBatches(input_fn, self.inputs.parsing_spec, self.inputs.weights, **options)
+
     def keep_sample(self, batches: InputFnBatches, run_dir: Path) -> None:
         """Writes the first rows as tf.Examples, once."""
         from serving.column_examples import to_examples
 
         if (run_dir / SAMPLE).is_file():
             return
-        for features, _ in batches.dataset().take(1):
-            examples = to_examples(features, self.inputs.parsing_spec, self.inputs.weights, _SAMPLE_ROWS)
+        with batches.errors_of_reading():
+            first = list(batches.dataset().take(1))
+        for features, _ in first:
+            examples = to_examples(features, self.inputs.parsing_spec, _SAMPLE_ROWS)
             partial = run_dir / f".{SAMPLE}.partial"
             with tf.io.TFRecordWriter(str(partial)) as writer:
                 for example in examples:

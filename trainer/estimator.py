@@ -158,7 +158,7 @@ class Estimator:
         if self._columns is not None:
             if isinstance(data, str):
                 raise ColonnadeError(f"This estimator is made of columns and has no {data!r} split. Pass an input_fn.")
-            return InputFnBatches(data, self._columns.inputs.parsing_spec, self.task.name, limit=steps, labelled=labelled)
+            return self._columns.batches(data, task=self.task.name, limit=steps, labelled=labelled)
         if not isinstance(data, str):
             raise ColonnadeError('This estimator has a data directory. Name a split: "train", "valid" or "test".')
         return self._read_split(data, batch_size, shuffle)
@@ -202,9 +202,10 @@ class Estimator:
         """Yields the best weights' scores, batch by batch: logits and probabilities `[B]`, or predictions; labels are not needed."""
         batches = self.batches(data, labelled=False)
         model = self.model
-        for features, _ in batches.dataset():
-            logits = model(features, training=False).numpy()
-            yield {"predictions": logits} if self.task.name == "regression" else {"logits": logits, "probabilities": sigmoid(logits)}
+        with batches.errors_of_reading():
+            for features, _ in batches.dataset():
+                logits = model(features, training=False).numpy()
+                yield {"predictions": logits} if self.task.name == "regression" else {"logits": logits, "probabilities": sigmoid(logits)}
 
     def export_saved_model(self, export_base: str | Path | None = None) -> Path:
         """Writes the best weights, with all that turns raw values into scores, as a SavedModel; returns the new version's folder."""

@@ -18,7 +18,10 @@ class InputFnBatches:
 
     Args:
         input_fn: Returns the dataset; called once a pass.
-        parsing_spec: The features that columns read; others are left out.
+        parsing_spec: The features that columns read; others are left out. Those of any length come as SparseTensors, as parsed tf.Examples
+            hold them, whatever the dataset has: without the "" and -1 of dense tensors. A cross would put the same tokens into other
+            buckets where some of its inputs are dense.
+        weights: The key of the values that each key of weights belongs to.
         task: What labels may be.
         limit: Batches, at most; all where not given.
         labelled: Whether labels are needed; otherwise they are NaN where there are none.
@@ -28,9 +31,16 @@ class InputFnBatches:
     """
 
     def __init__(
-        self, input_fn: Callable[[], Any], parsing_spec: Mapping[str, Any], task: str, *, limit: int | None = None, labelled: bool = True
+        self,
+        input_fn: Callable[[], Any],
+        parsing_spec: Mapping[str, Any],
+        weights: Mapping[str, str],
+        *,
+        task: str,
+        limit: int | None = None,
+        labelled: bool = True,
     ) -> None:
-        self.input_fn, self.parsing_spec, self.task = input_fn, parsing_spec, task
+        self.input_fn, self.parsing_spec, self.weights, self.task = input_fn, parsing_spec, weights, task
         self.limit, self.labelled = -1 if limit is None else limit, labelled
 
     def dataset(self, epoch: int = 0, start_batch: int = 0) -> tf.data.Dataset:  # noqa: ARG002 (all passes are alike)
@@ -42,7 +52,7 @@ class InputFnBatches:
         keys = list(self.parsing_spec)
 
         def prepared(features: Mapping[str, Any], labels: Any = None) -> tuple[dict[str, Any], tf.Tensor]:  # noqa: ANN401
-            return {key: features[key] for key in keys}, self._labels(labels, features)
+            return {key: self._as_parsed(key, features) for key in keys}, self._labels(labels, features)
 
         prepare = prepared if isinstance(dataset.element_spec, tuple) else lambda features: prepared(features)
         # Skipped before it is prepared: bad labels in batches that are done with are nobody's business.
@@ -71,6 +81,20 @@ class InputFnBatches:
             hint = " Wrap tensors: tf.data.Dataset.from_tensor_slices((features, labels)).batch(...)." if isinstance(dataset, tuple) else ""
             raise ColonnadeError(f"{_name(self.input_fn)} should return {_EXPECTED}. Received: {type(dataset).__name__}.{hint}")
         return dataset
+
+    def _as_parsed(self, key: str, features: Mapping[str, Any]) -> Any:  # noqa: ANN401 (any kind of tensor)
+        value = features[key]
+        if isinstance(value, tf.RaggedTensor):
+            return value.to_sparse()
+        if isinstance(value, tf.SparseTensor) or not isinstance(self.parsing_spec[key], tf.io.VarLenFeature):
+            return value
+        owner = features[self.weights.get(key, key)]
+        value = value[:, tf.newaxis] if value.shape.rank == 1 else value
+        if not isinstance(owner, tf.Tensor) or owner.dtype.is_floating:
+            present = tf.ones_like(value, tf.bool)
+        else:
+            present = tf.reshape(owner, tf.shape(value)) != ("" if owner.dtype == tf.string else tf.constant(-1, owner.dtype))
+        return tf.SparseTensor(tf.where(present), tf.boolean_mask(value, present), tf.shape(value, tf.int64))
 
     def _labels(self, labels: Any, features: Mapping[str, Any]) -> tf.Tensor:  # noqa: ANN401
         if labels is None:

@@ -197,6 +197,8 @@ class Loop:
                 labels.append(label.numpy())
                 for name, part in parts.items():
                     sums[name] = sums.get(name, 0.0) + float(tf.reduce_sum(tf.abs(part)))
+        if not logits:
+            raise ColonnadeError("The data to be scored has no batch. Check its files and filters.")
         total = sum(sums.values()) or 1.0
         return Scores(np.concatenate(logits), np.concatenate(labels), {name: value / total for name, value in sums.items()})
 

@@ -49,8 +49,6 @@ def fit_steps(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec |
             estimator.keep_sample(train.data)
         stops = [every and every - step % every, config.checkpoint_steps - step % config.checkpoint_steps, max_steps and max_steps - step]
         pass_ended = train.run(min(filter(None, stops)))
-        if pass_ended and int(loop.step) == step == 0:
-            raise ColonnadeError("The input_fn's dataset has no batch. Check its files and filters.")
 
 
 class _Batches:
@@ -76,6 +74,8 @@ class _Batches:
             while steps and self._iterator is not None:
                 wanted = min(steps, loop.config.steps_per_call)
                 done, examples = loop.train_some(self._iterator, wanted)
+                if not done and not position.batch:
+                    raise ColonnadeError("The input_fn's dataset has no batch. Check its files and filters.")
                 position.batch, position.examples = position.batch + done, position.examples + examples
                 self.seen, steps = self.seen + examples, steps - done
                 if done < wanted:

@@ -56,7 +56,10 @@ class Lookups:
 
     def add_resource(self, column: Column, name: str, table: Any) -> None:  # noqa: ANN401
         """Keeps a table."""
-        setattr(self.module, f"table_{len(self._tables)}", table)
+        number = len(self._tables)
+        setattr(self.module, f"table_{number}", table)
+        # A table with OOV buckets does not track the one inside, whose file would then be no asset of an export.
+        setattr(self.module, f"words_{number}", getattr(table, "_table", None))
         self._tables[column, name] = table
 
     def get_resource(self, column: Column, name: str) -> Any:  # noqa: ANN401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ import tensorflow as tf
 from feature_specs import ColonnadeError
 from trainer.layers.column_ids import EMBEDDINGS, NUMBERS, Column, is_sequence, kind, nested, unwrapped
 from trainer.layers.column_linear import ColumnFirstOrder, as_linear
-from trainer.layers.feature_columns import ColumnInput, check_dense
+from trainer.layers.feature_columns import ColumnInput, check_dense, table_of
 from trainer.layers.spec_input import Vectors
 
 _DENSE = (*EMBEDDINGS, *NUMBERS, "IndicatorColumn")
@@ -58,17 +58,24 @@ class ColumnInputs:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""
         return self._keep(ColumnSequences(self._columns(), embedding_dim, name=name))
 
-    def fields(self, embedding_dim: int, name: str = "fields") -> ColumnFields:
-        """Returns a layer from features to one vector a column, `[B, F, D]`."""
-        return self._keep(ColumnFields(self._columns(), embedding_dim, name=name))
+    def fields(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields") -> ColumnFields:
+        """Returns a layer from features to one vector a column (of those named in `only`), `[B, F, D]`."""
+        return self._keep(ColumnFields(self._columns(only), embedding_dim, name=name))
 
     def fields_and_first_order(self, embedding_dim: int, name: str = "fields") -> ColumnFieldsAndFirstOrder:
         """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`."""
         return ColumnFieldsAndFirstOrder(self.fields(embedding_dim), self.first_order(), name=name)
 
-    def flat(self, embedding_dim: int, name: str = "flat") -> ColumnFlat:  # noqa: ARG002 (columns declare their widths)
-        """Returns a layer from features to all columns' vectors side by side, numbers as they are, `[B, W]`."""
-        return self._keep(ColumnFlat(self._columns(), name=name))
+    def flat(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "flat") -> ColumnFlat:  # noqa: ARG002
+        """Returns a layer from features to the vectors of all columns (of those named in `only`) side by side, `[B, W]`.
+
+        The columns declare their widths; numbers are as they are.
+        """
+        return self._keep(ColumnFlat(self._columns(only), name=name))
+
+    def numbers(self, name: str = "numbers") -> ColumnFlat:
+        """Returns a layer from features to the numbers of `number_names`, side by side, `[B, N]`."""
+        return self.flat(1, self.number_names, name)
 
     def first_order(self, use_bias: bool = False, name: str = "first_order") -> ColumnFirstOrder:
         """Returns a layer from features to the linear term `[B]`."""
@@ -85,18 +92,39 @@ class ColumnInputs:
         return tuple(column.name for column in self.dense)
 
     @property
+    def number_names(self) -> tuple[str, ...]:
+        """The columns of numbers."""
+        return tuple(column.name for column in self.dense if kind(column) == "NumericColumn")
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """For each sequence that shares its table with a single value: that value's column."""
+        tables: dict[str, list[Column]] = {}
+        for column in self.dense:
+            if kind(column) == "SharedEmbeddingColumn":
+                tables.setdefault(table_of(column).name, []).append(column)
+        singles = {table: next((c.name for c in members if not is_sequence(c)), None) for table, members in tables.items()}
+        pairs = {c.name: singles[table] for table, members in tables.items() for c in members if is_sequence(c)}
+        return {sequence: single for sequence, single in pairs.items() if single is not None}
+
+    @property
+    def fields_of_keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Nothing: no column says that it is the user's or the item's."""
+        return (), ()
+
+    @property
     def embedding_dim(self) -> int | None:
         """The width of the embedding columns, where all have the same."""
         widths = {column.variable_shape.num_elements() for column in self.dense if kind(column) in EMBEDDINGS}
         return widths.pop() if len(widths) == 1 else None
 
-    def _columns(self) -> list[Column]:
+    def _columns(self, only: Collection[str] | None = None) -> list[Column]:
         if not self.dense:
             raise ColonnadeError(
                 "The model takes vectors, and no column gives any. Pass columns such as embedding_column, indicator_column or "
                 "numeric_column."
             )
-        return self.dense
+        return [column for column in self.dense if only is None or column.name in only]
 
     def _keep(self, layer: Any) -> Any:  # noqa: ANN401 (one of the layers of this file)
         self.resources.append(layer.lookups)

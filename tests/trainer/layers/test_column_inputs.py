@@ -115,6 +115,18 @@ def test_fields_are_one_vector_a_column(features: dict[str, Any]) -> None:
     np.testing.assert_array_equal(lengths["steps_embedding"], [len(row) for row in rows])
 
 
+def test_numbers_parts_and_targets(features: dict[str, Any]) -> None:
+    with tf.Graph().as_default():
+        both = [ID, fc.sequence_categorical_column_with_identity("steps", 6)]
+        shared = fc.shared_embeddings(both, 3)
+    inputs = ColumnInputs([AGE, *shared, PAIR], [])
+    assert inputs.number_names == ("age", "pair")
+    np.testing.assert_array_equal(inputs.numbers()(features)[:, 1:], features["pair"])
+    assert inputs.fields(3, only={"age", "id_shared_embedding"})(features).shape == (B, 2, 3)
+    assert inputs.targets == {"steps_shared_embedding": "id_shared_embedding"}
+    assert inputs.fields_of_keys == ((), ())
+
+
 def test_one_list_is_split(features: dict[str, Any]) -> None:
     inputs = ColumnInputs([WORD, CROSS, fc.embedding_column(WORD, 3), fc.indicator_column(ID), AGE, AGES])
     assert [column.name for column in inputs.dense] == ["word_embedding", "id_indicator", "age", "age_bucketized"]
