@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = _settings(flags, tuned)
     _training(settings)
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
-    run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{info.name}"
+    run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{info.name.split('.')[-1]}"
     started = time.perf_counter()
     config = _config(flags, spec, data_dir, settings)
     if tuned:

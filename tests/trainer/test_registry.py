@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from feature_specs import ColonnadeError
@@ -22,6 +25,30 @@ def test_unknown_names() -> None:
         find_model("nmf")
     with pytest.raises(ColonnadeError, match="Unknown recipe 'none_such'"):
         load_recipe("none_such", "nfm")
+
+
+OWN = """
+from trainer.models.ranking.lr import LR
+from trainer.models.registry import register
+
+@register("{name}")
+class Own(LR):
+    \'\'\'A model of my own.\'\'\'
+"""
+
+
+def test_a_model_of_ones_own_is_named_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "my_module.py").write_text(OWN.format(name="my_model"))
+    (tmp_path / "my_package" / "two.py").write_text(OWN.format(name="one") + OWN.format(name="other"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    assert find_model("my_package.my_module") == ("my_package.my_module", "ranking", "A model of my own.")
+    assert get_model("my_package.my_module") is get_model("my_model")
+    with pytest.raises(ColonnadeError, match="There is no module 'my_package.mine' .* Start the command in the folder that holds it"):
+        find_model("my_package.mine")
+    with pytest.raises(ColonnadeError, match="'my_package.two' should register one model.* It registers 2: Own, Own"):
+        find_model("my_package.two")
 
 
 def test_a_name_is_given_once() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from feature_specs.command import load_tensorflow
 from feature_specs.errors import ColonnadeError, did_you_mean
 
 _REGISTRY: dict[str, type] = {}
@@ -51,24 +54,54 @@ def list_models() -> list[ModelInfo]:
 
 
 def find_model(name: str) -> ModelInfo:
-    """Returns what is known about the model called `name`, without importing it.
+    """Returns what is known about the model called `name`, without importing it; one of the user's own, `package.module`, is imported.
 
     Raises:
         ColonnadeError: No model has this name.
     """
+    if "." in name:
+        model = get_model(name)
+        return ModelInfo(name, "ranking", " ".join((inspect.getdoc(model) or "").split("\n\n")[0].split()))
     known = {info.name: info for info in list_models()}
     if name not in known:
         hint = did_you_mean(name, known)
-        raise ColonnadeError(f"Unknown model {name!r}.{hint} Registered: {', '.join(sorted(known))}. See --list_models.")
+        raise ColonnadeError(
+            f"Unknown model {name!r}.{hint} Registered: {', '.join(sorted(known))}. See --list_models; a model of your own is given as "
+            "package.module."
+        )
     return known[name]
 
 
 def get_model(name: str) -> type:
-    """Returns the class registered as `name`, importing its file."""
+    """Returns the class registered as `name`, importing its file; or the one that the module `name`, `package.module`, registers."""
+    if "." in name:
+        return _own_model(name)
     if name not in _REGISTRY:
         info = find_model(name)
         importlib.import_module(f"trainer.models.{info.task}.{name}")
     return _REGISTRY[name]
+
+
+def _own_model(name: str) -> type:
+    """Imports a user's module and returns the one model that it registers."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # where `python -m` would find it
+    load_tensorflow()
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not name.startswith(str(error.name)):
+            raise
+        raise ColonnadeError(
+            f"There is no module {name!r} (no {error.name!r}). Start the command in the folder that holds it, or install its package."
+        ) from error
+    found = [model for model in _REGISTRY.values() if model.__module__ == name]
+    if len(found) != 1:
+        raise ColonnadeError(
+            f"Module {name!r} should register one model, by @register(\"name\"). It registers {len(found)}: "
+            f"{', '.join(model.__name__ for model in found) or 'none'}."
+        )
+    return found[0]
 
 
 def make_model(name: str, inputs: object, given: Mapping[str, object]) -> Any:  # noqa: ANN401 (an instance of what is registered)
