@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from feature_specs.base import Column
 from feature_specs.features import AnyFeature
-from serving.lists import Parts, is_text, parts_of
+from serving.lists import Parts, is_text, one_value, parts_of
 from serving.mixed import is_mixed, to_python
 from serving.signatures import MISSING, RawExamples
 from serving.values import read_value
@@ -51,8 +51,9 @@ def convert(feature: AnyFeature, cells: pa.Array, weights: pa.Array | None = Non
     cells = cells.dictionary_decode() if pa.types.is_dictionary(cells.type) else cells
     column, *beside = feature.raw_inputs
     if column.layout == "single":
+        cells, several = one_value(cells)
         flat = _flat(cells, column.dtype)
-        return Converted({column.name: _tensor(flat.values, column.dtype)}, flat.bad)
+        return Converted({column.name: _tensor(flat.values, column.dtype)}, np.union1d(flat.bad, several))
     delimiter = getattr(feature, "delimiter", "|")
     parts = parts_of(cells, delimiter, getattr(feature, "value_delimiter", None))
     flat = _flat(parts.flat, column.dtype)

@@ -72,6 +72,22 @@ def _parts_of_mixed(values: list[Any], delimiter: str, value_delimiter: str | No
     return Parts(from_python(flat), placed[:, 0], placed[:, 1], np.array(bad, np.int64))
 
 
+def one_value(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
+    """Returns lists as values where they hold one or none, null for the others, and the numbers of these rows."""
+    if is_mixed(column):
+        values = to_python(column)
+        several = [row for row, value in enumerate(values) if isinstance(value, list) and len(value) > 1]
+        single = [(value[0] if len(value) == 1 else None) if isinstance(value, list) else value for value in values]
+        return from_python(single), np.array(several, np.int64)
+    if not is_list(column.type):
+        return column, _NONE
+    lengths = _lengths(column)
+    flat, row, _ = _flattened(column)
+    place = np.zeros(len(lengths), np.int64)
+    place[row] = np.arange(len(row))
+    return flat.take(pa.array(place, mask=lengths != 1)), np.flatnonzero(lengths > 1)
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column is of texts or bytes."""
     return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary))

@@ -261,3 +261,12 @@ def test_parquet_with_columns_of_the_raw_names(tmp_path: Path) -> None:
     raw, rejected = read(tmp_path / "rows.parquet")
     np.testing.assert_equal(raw, GOOD)
     assert rejected == []
+
+
+def test_a_list_of_one_is_a_value(tmp_path: Path) -> None:
+    records: list[dict[str, Any]] = [{"c": ["p"]}, {"c": []}, {"c": None}, {"c": ["p", "q"]}]
+    for name, rows in {"lists": records, "mixed": [*records, {"c": "r"}, {"c": [[1]]}]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        raw, rejected = read(tmp_path / f"{name}.jsonl")
+        assert raw["c"] == [b"p", b"", b"", *([b"r"] if name == "mixed" else [])]
+        assert [record["line"] for record in rejected] == ([4] if name == "lists" else [4, 6])
