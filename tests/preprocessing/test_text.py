@@ -143,3 +143,74 @@ def test_errors_name_the_file_and_the_fix(tmp_path: Path) -> None:
         tables.plan(TextTable(), [_file(tmp_path / "mac.csv", b"x,y\r1,2\r")])
     with pytest.raises(ColonnadeError, match=r"Cannot read '.*gone\.csv'"):
         tables.plan(TextTable(), [InputFile(str(tmp_path / "gone.csv"), 5)])
+
+
+def test_delimiters_of_several_characters_and_of_several_bytes(tmp_path: Path) -> None:
+    columns = ("id", "title", "genre")
+    table = TextTable(delimiter="::", header=False, columns=columns)
+    spare = bytes([*range(1, 9), *range(14, 32)])
+    for odd in (b"", b"\x01\x1f", spare):
+        content = b"1::a:b" + odd + b'::"x\n2::::\n3::y\n4:::c::d\n'
+        rows, reasons, places = _read(table, _file(tmp_path / "a.dat", content), list(columns))
+        assert rows == [[b"1", b"a:b" + odd, b'"x'], [b"2", b"", b""], [b"4", b":c", b"d"]]
+        assert (reasons, places) == (["expected 3 values, received 2"], [(3, "3::y")])
+    quoted = _file(tmp_path / "b.csv", 'a¦b\n"1¦2"¦3\n4¦5\n'.encode())
+    assert _read(TextTable(delimiter="¦"), quoted, ["a", "b"])[0] == [["1¦2".encode(), b"3"], [b"4", b"5"]]
+    with pytest.raises(ColonnadeError, match=r"delimiter should be other characters than a quote or a line end\. Received: '\"'"):
+        tables.plan(TextTable(delimiter='"'), [quoted])
+
+
+def test_latin_1(tmp_path: Path) -> None:
+    file = _file(tmp_path / "a.csv", "naïve,y\né,2\nü,3,4\n".encode("latin-1"))
+    table = TextTable(encoding="latin-1")
+    assert _read(table, file, ["naïve"]) == ([["é".encode()]], ["expected 2 values, received 3"], [(3, "ü,3,4")])
+
+
+@pytest.mark.parametrize("quote", [b"", b'"'])
+def test_ragged_rows_of_a_long_range_keep_their_line(quote: bytes, tmp_path: Path) -> None:
+    lines = [b"%d,%sx%s" % (i, quote, quote) for i in range(300_000)]
+    lines[150_000] = lines[299_990] = b"ragged"
+    rows, _, places = _read(TextTable(), _file(tmp_path / "a.csv", b"a,b\n" + b"\n".join(lines)), ["a"])
+    assert len(rows) == 299_998
+    assert [line for line, _ in places] == [150_002, 299_992]
+
+
+@pytest.mark.parametrize("quoting", [True, False])
+def test_a_giant_value_is_set_aside(quoting: bool, tmp_path: Path) -> None:
+    giant = b"z" * (10 << 20)
+    for row in (b"2," + giant, b'2,"' + giant + b'"', giant):
+        file = _file(tmp_path / "a.csv", b"a,b\n1,x\n" + row + b"\n3,y\n")
+        rows, reasons, places = _read(TextTable(quoting=quoting), file, ["a", "b"])
+        assert rows == [[b"1", b"x"], [b"3", b"y"]]
+        assert len(reasons) == 1
+        assert "column 'b': a value of 10,4" in reasons[0] or reasons[0] == "expected 2 values, received 1"
+        assert places[0][0] == 3
+        assert len(places[0][1]) < 600
+
+
+def test_single_rows_between_two_stray_quotes_are_rows(tmp_path: Path) -> None:
+    lines = [b"%d,x,y" % i for i in range(9)]
+    lines[2], lines[5] = b'2,"x,y', b'5,x",y'
+    rows, reasons, places = _read(TextTable(), _file(tmp_path / "a.csv", b"a,b,c\n" + b"\n".join(lines)), ["a", "b"])
+    assert [row[0] for row in rows] == [b"0", b"1", b"3", b"4", b"5", b"6", b"7", b"8"]
+    assert (reasons, places) == (["broken quotes: a quote is not closed"], [(4, '2,"x,y')])
+    # Where values do have line ends, one that looks like rows is still a value.
+    prose = [b'%d,"one\ntwo, three",y' % i for i in range(9)]
+    prose[4] = b'4,"x,y\n5,x,y\n6,x",y'
+    rows, reasons, _ = _read(TextTable(), _file(tmp_path / "b.csv", b"a,b,c\n" + b"\n".join(prose)), ["a", "b"])
+    assert (len(rows), rows[4], reasons) == (9, [b"4", b"x,y\n5,x,y\n6,x"], [])
+
+
+def test_an_odd_range_keeps_its_values_with_line_ends(tmp_path: Path) -> None:
+    content = b'a,b\n1,"p\nq"\n2,"open\n3,"r\n\ns"\n4,t\n'
+    rows, reasons, places = _read(TextTable(), _file(tmp_path / "a.csv", content), ["a", "b"])
+    assert rows == [[b"1", b"p\nq"], [b"3", b"r\n\ns"], [b"4", b"t"]]
+    assert (reasons, places) == (["broken quotes: a quote is not closed"], [(4, '2,"open')])
+
+
+def test_cuts_behind_a_stray_quote_do_not_tear_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "RANGE_BYTES", 300)
+    content = b'a,b,c\n0,"stray,x\n' + b"".join(b'%d,"p\nq",x\n' % i for i in range(1, 200))
+    rows, reasons, _ = _read(TextTable(), _file(tmp_path / "a.csv", content), ["a", "b"])
+    assert rows == [[str(i).encode(), b"p\nq"] for i in range(1, 200)]
+    assert len(reasons) == 1
