@@ -19,6 +19,7 @@ class LabelChoice:
     tree: dict[str, Any]
     reason: str
     positive: list[bool | None]
+    missing_share: float = 0.0
 
 
 def choose_label(profile: Profile, positive: tuple[str, ...]) -> LabelChoice:

@@ -70,7 +70,7 @@ def propose(request: Request, files: Sequence[Path], sample: Sample) -> Proposal
     history = choose_history(kept, keys)
     name = request.name or re.sub(r"\W+", "_", files[0].name.split(".")[0], flags=re.ASCII).strip("_") or "my_data"
     split, split_reason = choose_split(files, keys)
-    parts = [_head(request, files, sample, name), "", f"name: {flow(name).removesuffix('...').strip()}", "features:"]
+    parts = [_head(request, files, sample, name, label.missing_share), "", f"name: {flow(name).removesuffix('...').strip()}", "features:"]
     for choice in choices:
         parts += [comment(f"{choice.profile.name}: {choice.comment}."), *feature_lines(choice.features, commented=choice.is_leak)]
     if history:
@@ -104,15 +104,13 @@ def _label(request: Request, profiles: Mapping[str, Profile]) -> LabelChoice:
     if profile.lists is not None or profile.is_nested:
         raise ColonnadeError(f"Label column {request.label!r} has lists or objects. A label is one value a row.")
     choice = choose_label(profile, request.positive)
-    missing = sum(value is None for value in choice.positive) / profile.rows
-    if missing:
-        choice.reason += f". {missing:.2%} of the rows have none and are set aside" + (
-            f": allow it with --max_rejected_fraction {missing + 0.01:.2f}" if missing > 0.005 else ""
-        )
+    choice.missing_share = sum(value is None for value in choice.positive) / profile.rows
+    if choice.missing_share:
+        choice.reason += f". {choice.missing_share:.2%} of the rows have none and are set aside"
     return choice
 
 
-def _head(request: Request, files: Sequence[Path], sample: Sample, name: str) -> str:
+def _head(request: Request, files: Sequence[Path], sample: Sample, name: str, unlabelled: float) -> str:
     read = f"all {sample.rows:,} rows" if sample.complete else f"the first {sample.rows:,} rows"
     if len(files) > 1 and not sample.complete:
         read = f"the first rows of each file, {sample.rows:,} together,"
@@ -125,7 +123,8 @@ def _head(request: Request, files: Sequence[Path], sample: Sample, name: str) ->
     notes = list(sample.remarks)
     if sample.skipped:
         notes.append(f"Rows that could not be read: {sample.skipped:,}. The job sets such rows aside and says why.")
-    return "\n".join([commands(request.spec_file, name, request.inputs), "#", *(comment(text) for text in (said, *notes))])
+    rejected = unlabelled + sample.skipped / (sample.rows + sample.skipped)
+    return "\n".join([commands(request.spec_file, name, request.inputs, rejected), "#", *(comment(text) for text in (said, *notes))])
 
 
 def _negatives(request: Request, keys: Mapping[str, str]) -> list[str]:

@@ -35,12 +35,14 @@ def feature_lines(features: Sequence[dict[str, Any]], *, commented: bool) -> lis
     return [("# " if commented else "") + "- " + flow(feature) for feature in features]
 
 
-def commands(spec_file: str, name: str, inputs: Sequence[str]) -> str:
-    """Returns the two commands that follow, as lines of comment."""
+def commands(spec_file: str, name: str, inputs: Sequence[str], rejected: float) -> str:
+    """Returns the two commands that follow, as lines of comment; `rejected` is the share of rows that cannot be used."""
+    # The job fails over 1 %; the other rows may have a few more.
+    allowed = f" --max_rejected_fraction {min(1.0, rejected + 0.01):.2f}" if rejected > 0.005 else ""
     data = f"data/{name}"
     given = " ".join(shlex.quote(path) for path in inputs)
     lines = (
-        f"python -m preprocessing.task --spec {shlex.quote(spec_file)} --input {given} --output {data}",
+        f"python -m preprocessing.task --spec {shlex.quote(spec_file)} --input {given} --output {data}{allowed}",
         f"python -m trainer.task --spec {shlex.quote(spec_file)} --data_dir {data} --model nfm",
     )
     return "\n".join("# " + re.sub(r"[\x00-\x1f\x7f]", "?", line) for line in lines)

@@ -154,6 +154,14 @@ def test_the_first_lines_are_the_next_commands(data: Path) -> None:
     assert lines[1] == "# python -m trainer.task --spec my.yaml --data_dir data/my_data --model nfm"
 
 
+def test_rows_without_a_label_are_allowed_for(tmp_path: Path) -> None:
+    rows = "".join(f"{'' if i % 10 == 0 else i % 2},{i % 7}\n" for i in range(200))
+    (tmp_path / "d.csv").write_text("y,x\n" + rows)
+    text = infer([str(tmp_path / "d.csv"), "--label", "y"]).text
+    assert text.splitlines()[0].endswith("--output data/d --max_rejected_fraction 0.11")
+    assert "10.00% of the rows have none and are set aside" in text
+
+
 def test_the_same_file_gives_the_same_spec(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "feature_specs.infer", str(data), "--label", "clicked"]
     code = "import sys; from feature_specs.infer import infer; infer(sys.argv[1:]); print(sorted(sys.modules))"
