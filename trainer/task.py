@@ -48,10 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     config = _config(flags, spec, data_dir, settings)
     if tuned:
         print(f"Recipe {recipe}: {', '.join(f'{name}={value}' for name, value in tuned.items())} (flags win; --recipe none leaves it out).")
-    if (run_dir / "_SUCCESS").is_file() and not flags.summary:
+    if (run_dir / "_SUCCESS").is_file() and not (flags.summary or flags.plot_model):
         return _show_finished(config, run_dir)
     _preprocess(flags, spec, data_dir)
-    return _run(config, run_dir, flags.summary, started)
+    if flags.summary or flags.plot_model:
+        return _describe(config, flags.plot_model)
+    return _run(config, run_dir, started)
 
 
 def _parser() -> CommandParser:
@@ -79,6 +81,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--list_models", action="store_true", help="print every model: name, task, paper")
     parser.add_argument("--summary", action="store_true", help="print layers, shapes and parameters, and stop")
+    parser.add_argument("--plot_model", action="store_true", help="draw the model as <dataset>-<model>.png and .svg here, and stop")
     return parser
 
 
@@ -160,15 +163,17 @@ def _show_finished(config: RunConfig, run_dir: Path) -> int:
     return 0
 
 
-def _run(config: RunConfig, run_dir: Path, summary: bool, started: float) -> int:
+def _describe(config: RunConfig, plot: bool) -> int:
+    from trainer.summary import plot_architecture, summarise
+
+    print(*plot_architecture(config), sep="\n") if plot else print(summarise(config))
+    return 0
+
+
+def _run(config: RunConfig, run_dir: Path, started: float) -> int:
     from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
     from trainer.finish import finish_run, print_result
 
-    if summary:
-        from trainer.summary import summarise
-
-        print(summarise(config))
-        return 0
     data, training = DataDirectory.open(config.data_dir), config.training
     empty = [split for split in ("train", "valid", "test") if not data.num_rows(split)]
     if empty:

@@ -53,6 +53,12 @@ class MLP(keras.layers.Layer):
             input_shape = block.compute_output_shape(input_shape)
         self.built = True
 
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the inputs, with the last width."""
+        for block in self.blocks:
+            input_shape = block.compute_output_shape(input_shape)
+        return input_shape
+
     def call(self, inputs: tf.Tensor, offset: tf.Tensor | None = None) -> tf.Tensor:
         """Returns `[B, hidden_units[-1]]` for `[B, D]`; an `offset`, `[B, hidden_units[0]]`, is added behind the first dense layer."""
         for number, block in enumerate(self.blocks):

@@ -1,0 +1,53 @@
+"""The picture of a model: its boxes and arrows follow the calls of its layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainer.data import element_spec
+from trainer.layers import Inputs
+from trainer.models.registry import make_model
+from trainer.plot_model import architecture, plot_model
+from trainer.testing import SPEC
+
+FEATURES = element_spec(SPEC)[0]
+
+
+def _arrows(name: str, **hyper_parameters: object) -> set[tuple[str, str]]:
+    boxes = architecture(make_model(name, Inputs(SPEC), hyper_parameters), FEATURES)
+    return {(boxes[source].title, box.title) for box in boxes for source in box.sources}
+
+
+def test_arrows_follow_the_calls() -> None:
+    assert _arrows("wide_deep") == {
+        ("features", "wide"),
+        ("wide", "part: wide"),
+        ("features", "vectors"),
+        ("vectors", "hidden"),
+        ("hidden", "projection"),
+        ("projection", "part: deep"),
+        ("part: wide", "logits"),
+        ("part: deep", "logits"),
+    }
+
+
+def test_layers_in_lists_and_several_sources() -> None:
+    arrows = _arrows("final_mlp")
+    assert {("flat", "first_gate"), ("first_context", "first_gate"), ("first_hidden", "fusion"), ("second_hidden", "fusion")} <= arrows
+    assert {(f"unit_{i}", f"unit_{i + 1}") for i in range(2)} <= _arrows("deep_crossing", residual_units=(4, 4, 4))
+
+
+def test_boxes_tell_shapes_and_parameters() -> None:
+    boxes = {box.title: box for box in architecture(make_model("mlp", Inputs(SPEC), {"hidden_units": (8,), "embedding_dim": 4}), FEATURES)}
+    assert boxes["hidden"].lines[0] == "MLP  [B, 8]"
+    assert boxes["projection"].lines == ["Dense  [B, 1]", "9 parameters"]
+    assert [boxes[title].level for title in ("features", "flat", "hidden", "projection", "part: deep", "logits")] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("name", ["lr", "deepfm"])
+def test_files(name: str, tmp_path: Path) -> None:
+    png, svg = plot_model(make_model(name, Inputs(SPEC), {}), FEATURES, tmp_path / name, name)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in svg.read_text()[:1000]
