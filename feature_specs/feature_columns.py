@@ -165,7 +165,7 @@ class _Features:
             if not isinstance(key, str) and kind(key) != "BucketizedColumn":
                 by_id.append(inputs[-1])
         options |= {"inputs": tuple(inputs), "by_id": tuple(by_id), "num_buckets": crossed.hash_bucket_size}
-        if crossed.hash_key is not None:
+        if crossed.hash_key:  # TensorFlow takes 0 for none
             options["hash_key"] = crossed.hash_key
         feature_name = valid_name(crossed.name)
         return self._keep(column, CrossedFeature, feature_name, options)

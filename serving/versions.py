@@ -41,7 +41,10 @@ def load_spec(version: Path) -> FeatureSpec:
     """
     path = version / SPEC_FILE
     if not path.is_file():
-        raise ColonnadeError(f"Export {str(version)!r} has no {SPEC_FILE}, so its inputs are unknown. Export it again with this package.")
+        raise ColonnadeError(
+            f"Export {str(version)!r} has no {SPEC_FILE}, so its inputs are unknown. Export it again with this package; of an export of "
+            "feature columns call the signatures themselves."
+        )
     return FeatureSpec.load(path)
 
 

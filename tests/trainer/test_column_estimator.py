@@ -186,9 +186,11 @@ def test_regression_and_a_model_of_fields(words: str, tmp_path: Path) -> None:
     city = fc.categorical_column_with_hash_bucket("city", 20)
     given = [age, fc.bucketized_column(age, [0.0]), city, fc.embedding_column(city, 3)]
     read = input_fn(labels=lambda y: y[:, np.newaxis] * 3 + 1)
-    run = estimator(words, tmp_path / "run", given, model="nfm", task="regression", training={"learning_rate": 0.05})
+    options = {"training": {"learning_rate": 0.05, "checkpoint_steps": 100}, "hyper_parameters": {"hidden_units": "8", "dropout": 0.0}}
+    run = estimator(words, tmp_path / "run", given, model="nfm", task="regression", **options)
     assert run.config.hyper_parameters["embedding_dim"] == 3
-    metrics = train_and_evaluate(run, TrainSpec(read, epochs=15), EvalSpec(read))
+    metrics = train_and_evaluate(run, TrainSpec(lambda: read().repeat(20)), EvalSpec(read))
+    assert [line["step"] for line in run.run.epochs()] == [100, 200]
     assert set(metrics) == {"rmse", "mae"}
     assert metrics["rmse"] < 0.5 * 3
     version = run.export_saved_model(tmp_path / "elsewhere")

@@ -17,7 +17,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from feature_specs import ColonnadeError, FeatureSpec
 from trainer import fitting
 from trainer.config import RunConfig, TrainingConfig
-from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
+from trainer.estimator import BestExporter, Estimator, EvalSpec, FinalExporter, LatestExporter, TrainSpec, train_and_evaluate
 from trainer.models.registry import get_model, resolve_hyper_parameters
 from trainer.run import RunDirectory
 
@@ -126,6 +126,40 @@ def test_patience_stops_and_the_best_epoch_s_weights_stay(config: RunConfig, tmp
     np.testing.assert_array_equal(_logits(estimator), _logits(second_epoch))
     second_epoch.train(TrainSpec(epochs=3))
     assert np.abs(_logits(estimator) - _logits(second_epoch)).max() > 1e-3
+
+
+def test_exporters_leave_training_as_it_is(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, exporting = Estimator(config, tmp_path / "plain"), Estimator(config, tmp_path / "exporting")
+    for estimator, exporters in ((plain, ()), (exporting, (BestExporter(exports_to_keep=1), LatestExporter(), FinalExporter()))):
+        _with_validation_auc(monkeypatch, estimator, [0.6, 0.5, 0.9])
+        train_and_evaluate(estimator, TrainSpec(epochs=2), EvalSpec(exporters=exporters))
+    _assert_same_state(exporting, plain)
+    folder = tmp_path / "exporting" / "export"
+    assert {name: sorted(p.name for p in (folder / name).glob("[0-9]*")) for name in ("best", "latest", "final")} == {
+        "best": ["1"], "latest": ["1", "2"], "final": ["1"]}  # fmt: skip
+    logits = {name: _served(folder / name / version, exporting) for name, version in (("best", "1"), ("latest", "2"), ("final", "1"))}
+    np.testing.assert_array_equal(logits["latest"], logits["final"])
+    np.testing.assert_allclose(logits["best"], _served(exporting.export_saved_model(), exporting), atol=1e-6)
+    assert np.abs(logits["best"] - logits["final"]).max() > 1e-4
+
+
+def _served(version: Path, estimator: Estimator) -> np.ndarray:
+    from serving.signatures import to_tensors
+    from serving.skew import raw_rows
+
+    loaded = tf.saved_model.load(str(version))
+    return loaded.signatures["predict"](**to_tensors(raw_rows(estimator.spec, estimator.run.path / "sample.parquet")))["logits"].numpy()
+
+
+def test_a_run_of_a_spec_takes_no_input_fn(config: RunConfig, tmp_path: Path) -> None:
+    estimator = Estimator(config, tmp_path / "run")
+    for call in (
+        lambda: estimator.train(lambda: None),
+        lambda: train_and_evaluate(estimator, TrainSpec(), EvalSpec(lambda: None)),
+        lambda: estimator.evaluate(lambda: None),
+    ):
+        with pytest.raises(ColonnadeError, match="Leave input_fn out|Name a split"):
+            call()
 
 
 def test_an_undefined_metric_is_null_and_stops_nothing(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
