@@ -12,6 +12,7 @@ setup(
     package_data={"trainer.recipes": ["*.yaml"]},
     install_requires=[
         "apache-beam>=2.77,<2.78",
+        "google-crc32c>=1.5",
         "keras>=3.15,<3.16",
         "matplotlib>=3.10",
         "numpy>=2.0",

@@ -63,7 +63,8 @@ def read(source: Range, wanted: Sequence[str]) -> ParsedRange:
         ColonnadeError: The file cannot be read any more, or is damaged so that nothing can be set aside.
     """
     has = [name for name in wanted if name in source.columns]
-    parsed = _module(source.table.format).read(source, has)
+    # Some column has to say how many rows there are.
+    parsed = _module(source.table.format).read(source, has or source.columns[:1])
     depths = dict(zip(source.columns, source.depths, strict=True))
     columns: dict[str, pa.Array] = {}
     reasons: dict[int, str] = {}

@@ -116,7 +116,7 @@ def _cuts(path: str, size: int, begin: int, width: int, quoted: bytes | None) ->
             while quoted and position < offset and (block := stream.read(min(_BLOCK_BYTES, offset - position))):
                 position, inside = position + len(block), inside ^ bool(block.count(b'"') % 2)
             stream.seek(offset)
-            if quoted and b'"' in (window := stream.read(_WINDOW_BYTES)):
+            if quoted and (b'"' in (window := stream.read(_WINDOW_BYTES)) or inside):
                 # Unless a stray quote has turned them around: rows tell.
                 shares = [share_of_rows(window, begins_inside, width, quoted) for begins_inside in (False, True)]
                 inside ^= shares[not inside] > max(0.5, shares[inside])

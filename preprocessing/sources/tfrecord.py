@@ -33,8 +33,7 @@ def plan(table: TFRecordTable, file: InputFile) -> list[Range]:
     whole = Range(file.path, stored, 0, 0, None, 0, (), table)
     with opened(stored) as stream:
         sample = [record for record, _ in zip(_records(stream.read, file.path), range(_SAMPLE_RECORDS), strict=False)]
-    examples = [columns for columns in map(_columns_of, sample) if columns is not None]
-    columns = tuple(dict.fromkeys(name for names in examples for name in sorted(names)))
+    columns = _keys([record for record in sample if record is not None])
     if not columns:
         raise ColonnadeError(f"Input {file.path!r} holds no tf.Example with a feature in its first {len(sample)} records.")
     whole = replace(whole, columns=columns, depths=(1,) * len(columns))
@@ -124,16 +123,28 @@ def read(source: Range, wanted: Sequence[str]) -> ParsedRange:
     return ParsedRange(source, table, ragged, places)
 
 
-def _decoded(records: list[bytes], wanted: Sequence[str]) -> pa.Table | None:
+def _keys(records: list[bytes]) -> tuple[str, ...]:
+    """Returns the features that have a value in some record."""
+    batch = _batch(records)
+    if batch is not None:
+        return tuple(sorted(field.name for field in batch.schema if not pa.types.is_null(field.type)))
+    return tuple(sorted({name for record in records for name in _columns_of(record) or ()}))
+
+
+def _batch(records: list[bytes]) -> pa.RecordBatch | None:
     """Decodes all records at once; None where one is broken or a feature is of several types."""
     load_tensorflow()
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-    if not records:
-        return None
     try:
-        batch = ExamplesToRecordBatchDecoder().DecodeBatch(records)
+        return ExamplesToRecordBatchDecoder().DecodeBatch(records) if records else None
     except RuntimeError:
+        return None
+
+
+def _decoded(records: list[bytes], wanted: Sequence[str]) -> pa.Table | None:
+    batch = _batch(records)
+    if batch is None:
         return None
     missing = pa.nulls(len(records), pa.list_(pa.binary()))
     columns = {name: text_form(batch.column(batch.schema.get_field_index(name))) for name in wanted if name in batch.schema.names}
