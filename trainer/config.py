@@ -23,12 +23,18 @@ class TrainingConfig(BaseModel):
         batch_size: Examples a step.
         learning_rate: Of the dense part and of the embedding tables.
         optimizer: Keras optimizer of the dense part.
-        embedding_optimizer: Row-wise optimizer of the embedding tables; its cost follows the batch, not the vocabulary.
+        embedding_update: "rowwise" trains the rows that a step looks up, by `embedding_optimizer`; its cost follows the batch, not the
+            vocabulary. "dense" trains whole tables by `optimizer` as if they were kernels, with `embedding_l2` on every row in every step:
+            to repeat published figures whose recipe is that.
+        embedding_optimizer: Row-wise optimizer of the embedding tables.
         wide_optimizer: Of a model's wide side, both dense part and tables; models without one take no `wide_` setting.
         wide_learning_rate: Of the wide side.
         wide_l1: FTRL's l1, which makes weights exactly zero.
         wide_l2: FTRL's l2.
         embedding_l2: lambda of (lambda / 2) * sum of squares over the table rows that a step looks up.
+        dense_l2: lambda of (lambda / 2) * sum of squares of the kernels, which are all matrices but the tables.
+        plateau_factor: The learning rate is multiplied by it after each epoch whose validation metric is no better than the best.
+        min_learning_rate: Where this ends.
         clip_norm: Gradients are scaled down to this global norm, dense part and table rows together; 0 turns it off.
         mixed_precision: Type of the arithmetic; variables stay float32.
         patience: Epochs without a better validation metric before training stops.
@@ -45,12 +51,16 @@ class TrainingConfig(BaseModel):
     batch_size: PositiveInt = 1024
     learning_rate: PositiveFloat = 1e-3
     optimizer: Literal["adam", "adagrad", "sgd"] = "adam"
+    embedding_update: Literal["rowwise", "dense"] = "rowwise"
     embedding_optimizer: Literal["lazy_adam", "adagrad", "sgd"] = "lazy_adam"
     wide_optimizer: Literal["ftrl", "adagrad", "adam", "sgd"] = "ftrl"
     wide_learning_rate: PositiveFloat = 0.1
     wide_l1: NonNegativeFloat = 0.0
     wide_l2: NonNegativeFloat = 0.0
     embedding_l2: NonNegativeFloat = 0.0
+    dense_l2: NonNegativeFloat = 0.0
+    plateau_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    min_learning_rate: PositiveFloat = 1e-6
     clip_norm: NonNegativeFloat = 10.0
     mixed_precision: Literal["float32", "bfloat16", "float16"] = "float32"
     patience: PositiveInt = 2

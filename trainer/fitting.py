@@ -55,6 +55,8 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
         }
         if evaluated:
             line |= evaluated(line["loss"], line["examples_per_second"], seconds)
+            if position.waited:
+                loop.lower_rates()
             position.out_of_patience = position.waited >= (evaluated.spec.patience or config.patience)
         history.append(line)
         run.write_epochs(history)

@@ -34,7 +34,7 @@ class Ftrl(RowwiseOptimizer):
     def __init__(
         self,
         tables: Sequence[StackedTable],
-        learning_rate: float,
+        learning_rate: float | tf.Variable,
         l2: float,
         step: tf.Variable,
         *,

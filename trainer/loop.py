@@ -153,6 +153,7 @@ class Loop:
                 [[lookup.weights for lookup in each] for each in lookups],
             ),
         )
+        dense = [group.penalised(each) for group, each in zip(self._groups, dense, strict=True)]
         updates = [group.rowwise.updates(*pair) for group, *pair in zip(self._groups, lookups, rows, strict=True)]
         gradients = [*tf.nest.flatten(dense), *(update.gradient for each in updates for update in each)]
         if self._loss_scale:
@@ -179,6 +180,12 @@ class Loop:
         total = float(self._loss_sum.numpy())
         self._loss_sum.assign(0.0)
         return total
+
+    def lower_rates(self) -> None:
+        """Lowers the learning rates as the configuration says for an epoch that was no better; all rows have to be up to date."""
+        if self.config.plateau_factor < 1:
+            for group in self._groups:
+                group.lower_rate(self.config.plateau_factor, self.config.min_learning_rate)
 
     def finish_rows(self) -> None:
         """Brings all table rows up to date; to be called before scoring."""

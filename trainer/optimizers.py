@@ -48,12 +48,12 @@ class RowwiseOptimizer(abc.ABC):
 
     Args:
         tables: The stacked tables of the model, built.
-        learning_rate: Step size.
+        learning_rate: Step size; a variable of it may change when all rows are up to date, after `finish`.
         l2: lambda of (lambda / 2) * sum of squares over the rows of the batch; tables with one of their own (`StackedTable.l2`) use that.
         step: Counts finished optimizer steps, int64.
     """
 
-    def __init__(self, tables: Sequence[StackedTable], learning_rate: float, l2: float, step: tf.Variable) -> None:
+    def __init__(self, tables: Sequence[StackedTable], learning_rate: float | tf.Variable, l2: float, step: tf.Variable) -> None:
         self.tables, self.learning_rate, self.l2, self.step = list(tables), learning_rate, l2, step
         self.state = [self._make_state(table.table.shape) for table in self.tables]
 
@@ -179,11 +179,10 @@ class LazyAdam(RowwiseOptimizer):
 
     beta_1, beta_2, epsilon = 0.9, 0.999, 1e-7
 
-    def __init__(self, tables: Sequence[StackedTable], learning_rate: float, l2: float, step: tf.Variable) -> None:
+    def __init__(self, tables: Sequence[StackedTable], learning_rate: float | tf.Variable, l2: float, step: tf.Variable) -> None:
         super().__init__(tables, learning_rate, l2, step)
         self.ratio = float(self.beta_1 / np.sqrt(self.beta_2))
         self._tails = tf.constant(self._tail_sums(), tf.float32)
-        self._scale = learning_rate * (1 - self.beta_1) / float(np.sqrt(1 - self.beta_2))
         self._epsilon = self.epsilon / float(np.sqrt(1 - self.beta_2))
 
     def apply(self, update: Update) -> None:
@@ -214,6 +213,10 @@ class LazyAdam(RowwiseOptimizer):
         weights = lookup.weights - moment / (tf.sqrt(velocity) + self._epsilon) * (self._scale * owed)
         state = (_power(self.beta_1, passed) * moment, _power(self.beta_2, passed) * velocity, tf.fill(tf.shape(updated_at), now))
         return lookup._replace(weights=weights, state=state)
+
+    @property
+    def _scale(self) -> float | tf.Tensor:
+        return self.learning_rate * ((1 - self.beta_1) / float(np.sqrt(1 - self.beta_2)))
 
     def _tail(self, step: tf.Tensor) -> tf.Tensor:
         return tf.gather(self._tails, tf.cast(tf.minimum(step, self._tails.shape[0] - 1.0), tf.int32))

@@ -217,3 +217,41 @@ def test_settings_of_a_wide_side_that_would_do_nothing_are_refused() -> None:
     with pytest.raises(ColonnadeError, match="wide_l1 and wide_l2 are FTRL's. Received wide_optimizer 'adam'"):
         _groups(_TwoSides(), wide_optimizer="adam", wide_l1=0.1)
     assert len(_groups(_TwoSides(wide=False))) == 1
+
+
+def test_dense_updates_penalise_every_row_of_every_table_in_every_step() -> None:
+    model = _TwoSides()
+    (group,) = _groups(model, embedding_update="dense", embedding_l2=0.5, dense_l2=0.25, optimizer="sgd", learning_rate=0.1)
+    assert not group.rowwise.tables
+    assert {v.path.split("/")[-2] for v in group.dense} == {"top", "bias", "deep", "linear"}  # the frozen table is not trained
+    before = {v.path: v.numpy() for v in group.dense}
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model({"a": tf.constant([1, 1], tf.int64)}, training=True))
+    gradients = tape.gradient(loss, [v.value for v in group.dense])
+    table = next(i for i, v in enumerate(group.dense) if "deep" in v.path)
+    assert isinstance(gradients[table], tf.IndexedSlices)
+    group.apply_dense(group.penalised(gradients))
+    for variable, gradient in zip(group.dense, gradients, strict=True):
+        matrix = {"deep": 0.5, "linear": 0.5, "top": 0.25 * (len(variable.shape) > 1), "bias": 0.25 * (len(variable.shape) > 1)}
+        old, l2 = before[variable.path], matrix[variable.path.split("/")[-2]]
+        np.testing.assert_allclose(variable, old - 0.1 * (tf.convert_to_tensor(gradient) + l2 * old), rtol=1e-5, atol=1e-7)
+
+
+def test_dense_updates_refuse_what_would_do_nothing() -> None:
+    with pytest.raises(ColonnadeError, match="trains tables by `optimizer`: embedding_optimizer would do nothing"):
+        _groups(_TwoSides(wide=False), embedding_update="dense", embedding_optimizer="adagrad")
+    with pytest.raises(ColonnadeError, match="wide_l1 would do nothing: embedding_update 'dense' trains all as one"):
+        _groups(_TwoSides(), embedding_update="dense", wide_l1=0.5)
+
+
+@pytest.mark.parametrize("kind", [LazyAdam, Adagrad])
+def test_learning_rates_fall_to_a_floor(kind: type[RowwiseOptimizer]) -> None:
+    name = {LazyAdam: "lazy_adam", Adagrad: "adagrad"}[kind]
+    (group,) = _groups(_TwoSides(wide=False), embedding_optimizer=name, learning_rate=0.05)
+    rates = []
+    for _ in range(3):
+        group.lower_rate(0.1, 1e-3)
+        rates.append((float(group.rate), float(group.optimizer.learning_rate.numpy())))
+    np.testing.assert_allclose(rates, [(5e-3, 5e-3), (1e-3, 1e-3), (1e-3, 1e-3)], rtol=1e-5)
+    assert group.rowwise.learning_rate is group.rate
+    assert any(variable is group.rate for variable in group.dense_state)  # so that a resumed run has it
