@@ -124,6 +124,13 @@ class FeatureSpec(Frozen):
         return tuple(column for feature in self.features for column in feature.outputs)
 
     @property
+    def paddings(self) -> dict[str, float]:
+        """What pads each list of transformed examples, on the right: 0 for ids, NaN for numbers, -1 for the steps of values."""
+        steps = {f.steps_name for f in self.features if isinstance(f, SequenceFeature)}
+        lists = [column for column in self.outputs if column.layout == "list"]
+        return {c.name: float("nan") if c.dtype == "float32" else -1 if c.name in steps else 0 for c in lists}
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Names of the vectors that the input layer gives, in order of the features."""
         return tuple(name for feature in self.features for name in feature.fields)

@@ -14,7 +14,6 @@ from typing import Any
 import tensorflow as tf
 
 from feature_specs.base import Column
-from feature_specs.features import SequenceFeature
 from feature_specs.spec import FeatureSpec
 from serving.beside import completed, fitted, spread
 
@@ -155,16 +154,9 @@ def to_examples(raw: RawExamples) -> tf.Tensor:
     return tf.constant(serialized, tf.string)
 
 
-def paddings(spec: FeatureSpec) -> dict[str, Any]:
-    """Returns what pads each list of `spec.outputs`: 0 for ids, NaN for numbers, -1 for steps."""
-    steps = {f.steps_name for f in spec.features if isinstance(f, SequenceFeature) and f.value_delimiter is not None}
-    numbers = {"int64": 0, "float32": float("nan")}
-    return {c.name: -1 if c.name in steps else numbers[c.dtype] for c in spec.outputs if c.layout == "list"}
-
-
 def to_scorer_inputs(spec: FeatureSpec, transformed: RawExamples) -> dict[str, tf.Tensor]:
     """Returns the transform graph's outputs as a scorer takes them: `[B]`, `[B, size]`, and padded lists `[B, T]`, T >= 1."""
-    padding = paddings(spec)
+    padding = spec.paddings
     dense = {}
     for column in spec.outputs:
         values = transformed[column.name]

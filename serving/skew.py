@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
 from serving.module import Scorer, live_scores, output_names
-from serving.signatures import RawExamples, paddings, to_examples, to_scorer_inputs, to_tensors
+from serving.signatures import RawExamples, to_examples, to_scorer_inputs, to_tensors
 from serving.versions import load_model, load_spec
 
 _BATCH_ROWS = 4096
@@ -113,7 +113,7 @@ def compare_files(export_path: str | Path, files: Sequence[Path], scorer: Scorer
             "serving_default": exported.signatures["serving_default"](examples=to_examples(raw)),
         }
         served_scores = {f"{signature} {name}": outputs[signature][name] for signature in outputs for name in output_names(spec)}
-        _add(skew, raw, (trained, score(trained)), (exported.transform(**tensors), served_scores), paddings(spec))
+        _add(skew, raw, (trained, score(trained)), (exported.transform(**tensors), served_scores), spec.paddings)
     if not skew.rows:
         raise ColonnadeError("There is no row to compare the export with. Preprocess again, or give a file with rows.")
     return skew

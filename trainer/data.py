@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from feature_specs.base import Column as SpecColumn
 from feature_specs.errors import ColonnadeError
-from feature_specs.features import SequenceFeature
 from feature_specs.spec import FeatureSpec
 
 LABEL = "label"
@@ -79,7 +78,7 @@ class ParquetBatches:
         self.shards = list(shards)
         self.columns = [*(column.name for column in spec.outputs), LABEL]
         self._vectors = {column.name: column.size for column in spec.outputs if column.layout == "vector"}
-        self._padding = paddings(spec)
+        self._padding = spec.paddings
         self._groups = [group for number, path in enumerate(self.shards) for group in self._read_footer(number, path)]
         self.num_rows = sum(group.rows for group in self._groups)
         if self.num_rows == 0:
@@ -203,13 +202,6 @@ def _to_numpy(column: pa.ChunkedArray, size: int | None = None) -> Column:
         offsets = array.offsets.to_numpy(zero_copy_only=False)
         return Lists(array.values.to_numpy(zero_copy_only=False), offsets[:-1], np.diff(offsets))
     return array.to_numpy(zero_copy_only=False)
-
-
-def paddings(spec: FeatureSpec) -> dict[str, float]:
-    """Returns what pads each list column on the right: 0 for ids, NaN for numbers, -1 for the steps of values."""
-    steps = {f.steps_name for f in spec.features if isinstance(f, SequenceFeature) and f.value_delimiter}
-    lists = [column for column in spec.outputs if column.layout == "list"]
-    return {c.name: float("nan") if c.dtype == "float32" else -1 if c.name in steps else 0 for c in lists}
 
 
 def element_spec(spec: FeatureSpec) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from feature_specs.spec import FeatureSpec
 from trainer.config import TrainingConfig
-from trainer.data import element_spec, paddings
+from trainer.data import element_spec
 from trainer.layers import Inputs, StackedTable
 from trainer.loop import Loop
 from trainer.models.registry import make_model
@@ -38,7 +38,7 @@ features:
 - {kind: crossed, name: city_by_tags, inputs: [city, tags], num_buckets: 11}
 label: {column: clicked}
 """)
-_PADDING = paddings(SPEC)
+_PADDING = SPEC.paddings
 # Out of vocabulary, where there is such a thing.
 _LARGEST_ID = {feature.name: SPEC.tables[feature.table_name].num_rows(0) - 1 for feature in SPEC.table_features}
 _ROWS, _LOSS_BOUND = 64, 0.35  # a coin gives 0.69

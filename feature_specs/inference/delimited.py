@@ -120,12 +120,22 @@ def _records(text: str, delimiter: str, quoting: bool) -> Iterator[list[str]]:
         is_open ^= line.count('"') % 2 == 1
         if is_open and len(pending) < _LONGEST_ROW_LINES:
             continue
-        for row in pending if is_open else ["".join(pending)]:
-            yield next(csv.reader([row.rstrip("\r\n")], delimiter=delimiter), [])
+        yield from (_cut(row, delimiter) for row in pending) if is_open else _row(pending, delimiter)
         pending.clear()
         is_open = False
-    for row in pending:
-        yield next(csv.reader([row.rstrip("\r\n")], delimiter=delimiter), [])
+    yield from (_cut(row, delimiter) for row in pending)
+
+
+def _row(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """Returns the one row that lines with evenly many quotes make; a row each where the quotes enclose no line end (5" and 7")."""
+    try:
+        return [_cut("".join(lines), delimiter)]
+    except csv.Error:
+        return [_cut(line, delimiter) for line in lines]
+
+
+def _cut(row: str, delimiter: str) -> list[str]:
+    return next(csv.reader([row.rstrip("\r\n")], delimiter=delimiter), [])
 
 
 def _sniff(name: str, text: str) -> str:

@@ -23,8 +23,7 @@ from feature_specs import (
     NumericSequenceFeature,
     SequenceFeature,
 )
-from serving.signatures import paddings as serving_paddings
-from trainer.data import Lists, ParquetBatches, element_spec, paddings
+from trainer.data import Lists, ParquetBatches, element_spec
 
 SPEC = FeatureSpec(
     name="rows",
@@ -172,8 +171,6 @@ def test_every_layout_of_a_column(tmp_path: Path) -> None:
     for name, values in expected.items():
         np.testing.assert_array_equal(features[name], values, err_msg=name)
         assert types[name].is_compatible_with(tf.constant(features[name])), name
-    # Serving pads alike.
-    np.testing.assert_equal(paddings(spec), serving_paddings(spec))
     ((tensors, _),) = data.dataset()
     np.testing.assert_array_equal(tensors["tags_weights"], expected["tags_weights"])
     shuffled = ParquetBatches([tmp_path / "train-0.parquet"], spec, 1, shuffle_rows=9, seed=1)

@@ -10,7 +10,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from feature_specs import FeatureSpec
-from trainer.data import paddings
 from trainer.layers import StackedTable
 from trainer.layers.tables import NumericVectors
 
@@ -91,7 +90,7 @@ def tensors(rows: Rows, kind: str = "dense", padding: int = 0) -> dict[str, Any]
             continue
         lengths = [len(row) for row in rows[name]]
         ragged = tf.RaggedTensor.from_row_lengths(tf.constant(sum(rows[name], []), column.dtype), lengths)
-        dense = ragged.to_tensor(paddings(SPEC)[name], shape=[None, max(lengths) + padding])
+        dense = ragged.to_tensor(SPEC.paddings[name], shape=[None, max(lengths) + padding])
         features[name] = {"ragged": ragged, "dense": dense, "sparse": ragged.to_sparse()}[kind]
     return features
 
