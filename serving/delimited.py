@@ -15,18 +15,30 @@ from preprocessing.delimited import is_doubtful, is_utf8, split_rows
 from serving.rejects import Rejects
 from serving.text import Block
 
+_OTHER_DELIMITERS = ";\t|,"  # of spreadsheets set to other languages, for one
 
-def header(path: Path, row: bytes, delimiter: str) -> list[str]:
-    """Returns the names in the first row of a file.
+
+def header(path: Path, row: bytes, usual: str) -> tuple[list[str], str]:
+    """Returns the names in the first row of a file, and their delimiter: another one than usual where that does not cut the row.
 
     Raises:
         ColonnadeError: It is no text, or repeats a name.
     """
-    try:
-        names = next(csv.reader([row.decode()], delimiter=delimiter, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ColonnadeError(f"Input file {str(path)!r} cannot be read: its first line is no header in UTF-8 ({error}).") from error
-    return unique(path, names)
+    names: list[str] = []
+    found, problem = usual, ""
+    for delimiter in usual + _OTHER_DELIMITERS:
+        try:
+            cut = next(csv.reader([row.decode()], delimiter=delimiter, strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            problem = problem or str(error)
+            continue
+        if len(cut) > len(names):
+            names, found = cut, delimiter
+        if delimiter == usual and len(cut) > 1:
+            break
+    if not names:
+        raise ColonnadeError(f"Input file {str(path)!r} cannot be read: its first line is no header in UTF-8 ({problem}).")
+    return unique(path, names), found
 
 
 def unique(path: Path, names: list[str]) -> list[str]:

@@ -84,13 +84,13 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float]]]:
         yield stream, lambda: raw.tell() / size
 
 
-def _read_csv(delimiter: str) -> Reader:
+def _read_csv(usual: str) -> Reader:
     def read(path: Path, rejects: Rejects) -> Iterator[Rows]:
-        names: list[str] | None = None
+        names, delimiter = None, usual
         with _opened(path) as (stream, share):
             for block in read_blocks(stream, quoting=True):
                 if names is None:
-                    names = delimited.header(path, block.rows()[0], delimiter)
+                    names, delimiter = delimited.header(path, block.rows()[0], usual)
                     end = int(block.starts[1]) if len(block.starts) > 1 else len(block.data)
                     block = Block(block.data[end:], block.starts[1:] - end, block.lines[1:])
                 if len(block.starts):

@@ -101,6 +101,14 @@ def test_other_formats_score_the_same(exported: Path, flat: Path, tmp_path: Path
     assert not (tmp_path / f"scored.{kind}.rejected.jsonl").exists()
 
 
+def test_another_delimiter_is_found_in_the_header(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text('"user";"age";"zip code"\n"u1";30;"0, 1"\nu4;;x\n')
+    (tmp_path / "commas.csv").write_text('user,age,zip code\nu1,30,"0, 1"\nu4,,x\n')
+    for name in ("rows", "commas"):
+        predict_file(exported, tmp_path / f"{name}.csv", tmp_path / f"{name}.out.csv")
+    assert (tmp_path / "rows.out.csv").read_bytes() == (tmp_path / "commas.out.csv").read_bytes()
+
+
 def test_columns_that_are_not_there_are_missing(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("user\nu1\n")
     predict_file(exported, tmp_path / "rows.csv", tmp_path / "out.jsonl")
