@@ -16,8 +16,8 @@ setup: .venv/.installed
 demo: .venv/.installed  ## Fetch MovieLens-100k, preprocess, train NFM, evaluate, export, verify.
 	@$(PY) -m trainer.task --model nfm
 
-test: .venv/.installed
-	@$(PY) -m pytest
+test: .venv/.installed  ## On two cores; tracing graphs is Python, and takes one.
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: .venv/.installed  ## The tests marked slow alone.
 	@$(PY) -m pytest -m slow

@@ -32,6 +32,7 @@ setup(
             "pandas-stubs",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff",
             "scikit-learn",
             "tf_keras>=2.21,<2.22",
