@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,66 +14,40 @@ from tensorflow_transform import graph_context, impl_helper
 from tensorflow_transform.saved import saved_transform_io_v2
 
 from feature_specs import Column, FeatureSpec, Vocabulary
-from preprocessing.analyzers import EMPTY_VOCABULARY, Analysis, with_stand_in
-from preprocessing.counting import counted_features, merged, ordered_vocabulary, read_counts, read_numbers, write_lines
+from preprocessing.analyzers import Analysis
+from preprocessing.counting import merged, read_numbers, write_lines
 from preprocessing.execution import Execution
 from preprocessing.given import given_tokens
-from preprocessing.transform import make_preprocessing_fn, tokens_of, vocabulary_file
+from preprocessing.transform import make_preprocessing_fn, tokens_of
+from preprocessing.vocabularies import (
+    EMPTY_VOCABULARY,
+    VocabularyPlan,
+    is_token,
+    vocabulary_file,
+    with_stand_in,
+    write_vocabulary,
+)
 
 _TENSOR_TYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
-@dataclass(frozen=True)
-class AnalysisPlan:
-    """What a worker has to know.
-
-    Attributes:
-        spec: The data set.
-        staging: It has the folders `counts` and `numbers`, where shards left theirs, and `vocabularies`.
-        shards: Numbers of the shards.
-    """
-
-    spec: FeatureSpec
-    staging: str
-    shards: tuple[int, ...]
-
-    def vocabulary(self, table: str) -> str:
-        """Returns where the vocabulary of a table is written."""
-        return f"{self.staging}/vocabularies/{vocabulary_file(table)}"
-
-
 def analyze(spec: FeatureSpec, execution: Execution, shards: Sequence[int], staging: str) -> Analysis:
     """Makes the vocabulary files and merges the numbers of the shards."""
-    plan = AnalysisPlan(spec, staging, tuple(shards))
+    plan = VocabularyPlan(spec, staging, tuple(shards))
     tables = {table: encoding for table, encoding in spec.tables.items() if isinstance(encoding, Vocabulary)}
     counted = [table for table, encoding in tables.items() if not encoding.is_given]
-    records = execution.map("count", partial(_write_vocabulary, plan), counted, tensorflow=True)
+    plain = [table for table in counted if all(is_token(feature) for feature in plan.members(table))]
+    records = execution.map("count", partial(write_vocabulary, plan), plain) if plain else []
+    if derived := [table for table in counted if table not in plain]:
+        records += execution.map("derive", partial(write_vocabulary, plan, as_tokens=_as_tokens), derived, tensorflow=True)
     sizes = {record["table"]: record["size"] for record in records}
     for table, encoding in tables.items():
         if encoding.is_given:
             tokens = given_tokens(table, encoding)
-            write_lines(plan.vocabulary(table), with_stand_in(tokens))
+            write_lines(plan.path(table), with_stand_in(tokens))
             sizes[table] = len(tokens)
     numbers = read_numbers(spec, [f"{staging}/numbers/{shard:05d}.pickle" for shard in shards])
-    return Analysis({table: plan.vocabulary(table) for table in tables}, sizes, numbers)
-
-
-def _write_vocabulary(plan: AnalysisPlan, table: str) -> dict[str, Any]:
-    """Adds up the tokens of all features of a table over all shards, and writes them in the order of their ids."""
-    encoding = plan.spec.tables[table]
-    assert isinstance(encoding, Vocabulary)  # noqa: S101 (for the type checker)
-    paths = [f"{plan.staging}/counts/{shard:05d}.arrow" for shard in plan.shards]
-    parts = []
-    for feature in counted_features(plan.spec):
-        if feature.table_name != table:
-            continue
-        counts, empty = read_counts(paths, feature)
-        if feature.dtype != "string" or feature.derive or feature.default is not None:
-            counts = _as_tokens(feature, counts, empty)
-        parts.append(counts)
-    tokens = ordered_vocabulary(merged(parts), encoding)
-    write_lines(plan.vocabulary(table), with_stand_in(tokens))
-    return {"table": table, "size": len(tokens)}
+    return Analysis({table: plan.path(table) for table in tables}, sizes, numbers)
 
 
 def _as_tokens(feature: Any, counts: pa.Table, empty: int) -> pa.Table:  # noqa: ANN401 (a token feature)

@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import pyarrow as pa
 import tensorflow as tf
 
 from preprocessing.sketches import Numbers
-
-# TensorFlow reads neither an empty file nor an empty line: this one stands in a file without tokens, and has no id.
-EMPTY_VOCABULARY = b"\x00(no tokens)"
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,3 @@ class Analysis:
             path = tf.constant(self.vocabularies[table])
         tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.ASSET_FILEPATHS, path)
         return path
-
-
-def with_stand_in(tokens: pa.Array) -> pa.Array:
-    """Returns the lines of a vocabulary file."""
-    return tokens if len(tokens) else pa.array([EMPTY_VOCABULARY], pa.binary())

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from feature_specs import CrossedFeature, FeatureSpec, Identity, Vocabulary
 from feature_specs.features import AnyEncoding, TokenFeature
-from preprocessing.analyzers import EMPTY_VOCABULARY, Analysis
+from preprocessing.analyzers import Analysis
 from preprocessing.crosses import crossed
 from preprocessing.scaling import transformed_numbers
 from preprocessing.token_values import Prepared, as_strings, derived, filled, flat, prepared, with_flat
+from preprocessing.vocabularies import EMPTY_VOCABULARY
 
 Values = Any  # a tf.Tensor [B] or [B, size] or, for lists, a tf.RaggedTensor [B, None]
 PreprocessingFn = Callable[[dict[str, Values]], dict[str, Values]]
-
-
-def vocabulary_file(table: str) -> str:
-    """Returns the name, in `transform_fn/assets`, of the vocabulary of `table`: one token a line, in the order of ids."""
-    return f"vocabulary-{quote(table, safe='')}"
 
 
 def make_preprocessing_fn(spec: FeatureSpec, analysis: Analysis) -> PreprocessingFn:
