@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from feature_specs.base import Frozen
 
@@ -29,6 +29,16 @@ class Vocabulary(Frozen):
     tokens: tuple[str | int, ...] | None = None
     file: str | None = None
     oov_token: str | int | None = None
+
+    @field_validator("tokens", "oov_token", mode="before")
+    @classmethod
+    def _are_texts_or_integers(cls, given: Any) -> Any:  # noqa: ANN401 (what the user wrote)
+        for token in given if isinstance(given, list | tuple) else [given]:
+            if isinstance(token, bool | float):
+                raise ValueError(
+                    f"a token of a vocabulary is a text or an integer. Received: {token!r}. Put it in quotes, as in the raw data."
+                )
+        return given
 
     @property
     def is_given(self) -> bool:

@@ -31,8 +31,9 @@ def _sentence(problem: ErrorDetails, tree: dict[str, Any]) -> str:
             return f"{_join(where, last)}: {tag!r} is not one of {expected}.{did_you_mean(tag, expected.replace(chr(39), '').split(', '))}"
         case "union_tag_not_found":
             return f"{_join(where, last)} lacks the key {problem['ctx']['discriminator']}, which says what it is."
-        case _:
-            return f"{_join(where, last)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}. Received: {problem['input']!r}."
+        case kind:
+            said = f"{_join(where, last)}: {problem['msg'][:1].lower()}{problem['msg'][1:]}. Received: {problem['input']!r}."
+            return f"{said} Put it in quotes." if kind == "string_type" and isinstance(problem["input"], bool | int | float) else said
 
 
 def _place(location: tuple[int | str, ...], tree: object) -> tuple[str, int | str]:

@@ -29,6 +29,7 @@ from feature_specs.features import (
 )
 from feature_specs.sources import Source
 from feature_specs.splits import Negatives, RandomSplit, Split
+from feature_specs.yaml_text import parse
 
 
 class Label(Frozen):
@@ -224,7 +225,7 @@ class FeatureSpec(Frozen):
     def from_yaml(cls, text: str, origin: str = "spec") -> FeatureSpec:
         """Reads a spec from YAML; `origin` names the file in errors."""
         try:
-            tree = yaml.safe_load(text)
+            tree = parse(text)
         except yaml.YAMLError as error:
             raise ColonnadeError(f"{origin} is not valid YAML: {' '.join(str(error).split())}.") from error
         return _validated(tree, origin)

@@ -137,7 +137,7 @@ def _check_crosses(spec: FeatureSpec) -> None:
             if not isinstance(source, TokenFeature | BucketizedFeature) or isinstance(source, SequenceFeature):
                 raise ValueError(
                     f"feature {feature.name!r}: inputs should name categorical, multi_valued or bucketized features. Received: "
-                    f"{name!r}.{did_you_mean(name, by_name)}"
+                    f"{name!r}.{did_you_mean(name, by_name.keys() - {name})}"
                 )
             encoding = spec.tables.get(source.table_name)
             if name in feature.by_id and not isinstance(encoding, Vocabulary | Identity):

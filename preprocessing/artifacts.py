@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class DataDirectory:
         path: The directory.
         spec: The spec that it was made with.
         statistics: `statistics.json`: rows, splits, tables, label and features.
-        success: `_SUCCESS`: fingerprint, digest, spec, splits, shards (bytes by file) and inputs.
+        success: `_SUCCESS`: fingerprint, digest, spec, splits, shards and inputs (bytes by file).
     """
 
     path: Path
@@ -84,6 +84,32 @@ class DataDirectory:
                     f"{_remake(path, command)}"
                 )
         return cls(path, spec, statistics, success)
+
+    def check_inputs(self, given: Sequence[str]) -> None:
+        """Looks at the names and sizes of local files, for a person who gives new ones and would be left with the old rows.
+
+        Archives, globs and folders are taken as they are, and so are files that are no longer there.
+
+        Raises:
+            ColonnadeError: Files are not those that the data was made from.
+        """
+        paths = [Path(name) for name in given]
+        if (
+            not isinstance(self.success.get("inputs"), Mapping)
+            or not paths
+            or not all(path.is_file() and path.suffix != ".zip" for path in paths)
+        ):
+            return
+        made_from = {name.rsplit("/", 1)[-1]: size for name, size in self.success["inputs"].items()}
+        received = {path.name: path.stat().st_size for path in paths}
+        changed = sorted(name for name, size in made_from.items() if received.get(name) != size)
+        if changed:
+            name = changed[0]
+            now = f"{received[name]:,} bytes" if name in received else f"{', '.join(sorted(received))} instead"
+            raise ColonnadeError(
+                f"Data directory {str(self.path)!r} was built from other files: {name!r} with {made_from[name]:,} bytes, received {now}. "
+                f"Use another directory, or rebuild this one: rm -r {self.path} && {rebuild_command(self.path, self.spec)} --input FILE..."
+            )
 
     @property
     def digest(self) -> str:

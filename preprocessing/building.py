@@ -23,6 +23,7 @@ _OURS = (
     "statistics.json",
     "statistics.txt",
     "sketches-*.arrow",
+    "pretrained-*.npy",
     "sample.parquet",
     "train-*.parquet",
     "valid-*.parquet",

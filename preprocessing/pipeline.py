@@ -190,10 +190,11 @@ class _Job:
         """Ends what was started."""
         self.execution.close()
 
-    def ingest(self, inputs: Sequence[str] | None, alone: bool = False) -> list[str]:
-        """Runs the first stage, and loads TensorFlow meanwhile unless it runs alone; returns the files it read."""
+    def ingest(self, inputs: Sequence[str] | None, alone: bool = False) -> dict[str, int]:
+        """Runs the first stage, and loads TensorFlow meanwhile unless it runs alone; returns the files it read with their bytes."""
         spec, staging = self._spec, str(self._staging)
-        found = find_files(spec, inputs).unpacked(f"{staging}/unpacked")
+        given = find_files(spec, inputs)
+        found = given.unpacked(f"{staging}/unpacked")
         tables = [spec.source.rows, *(join.table for join in spec.source.joins)]
         planned = [plan_ranges(table, files) for table, files in zip(tables, [found.rows, *found.joins], strict=True)]
         wanted = wanted_columns(spec, [common_columns(ranges) for ranges in planned])
@@ -213,7 +214,7 @@ class _Job:
         self.rows["negatives"] = sum(shard.get("negatives", 0) for shard in self.shards)
         if self.rows["in"] == 0:
             raise ColonnadeError(f"Input {found.rows[0].path!r} has no rows. Give a file with rows.")
-        return [file.path for files in (found.rows, *found.joins) for file in files]
+        return {file.path: file.size for files in (given.rows, *given.joins) for file in files}
 
     def take(self, examples: pa.Table) -> None:
         """Takes raw examples as they are, as one shard of the test split."""

@@ -136,9 +136,7 @@ def read_sketches(spec: FeatureSpec, table_rows: Mapping[str, int], path: str) -
     return summary
 
 
-def describe(
-    spec: FeatureSpec, splits: Mapping[str, SplitSummary], table_rows: Mapping[str, int], tokens: Tokens
-) -> dict[str, Any]:
+def describe(spec: FeatureSpec, splits: Mapping[str, SplitSummary], table_rows: Mapping[str, int], tokens: Tokens) -> dict[str, Any]:
     """Returns the parts `label`, `labels`, `features`, `drift` and `warnings` of `statistics.json`.
 
     Args:
@@ -170,9 +168,16 @@ def describe(
         },
         "warnings": [
             *(in_words(name, d, split) for name, by_split in found.items() for split, d in by_split.items() if d.exceeds()),
+            *_constant_label(spec, train),
             *(f"{feature.name}: {said}" for feature in spec.features if (said := _empty_or_constant(known.get(feature.name)))),
         ],
     }
+
+
+def _constant_label(spec: FeatureSpec, train: SplitSummary | None) -> list[str]:
+    if train is None or spec.label.implicit or not train.label.count or train.label.low != train.label.high:
+        return []
+    return [f"label: it is {train.label.low:g} in every row of train, so that there is nothing to learn"]
 
 
 def _empty_or_constant(train: Summary | None) -> str:

@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Path(parsed.output)
     if (output / SUCCESS).is_file():
         data = DataDirectory.open(output, spec)
+        data.check_inputs(parsed.input or ())
         print(f"{output} is already finished for {spec.name}; delete it to build it again.")
         print(summary(data))
         return 0

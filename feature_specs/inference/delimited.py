@@ -144,7 +144,7 @@ def _sniff(name: str, text: str) -> str:
     if not lines:
         raise ColonnadeError(f"{name!r} has no line with text. Give a file with rows.")
     best, best_score = "", 0.0
-    for delimiter in _DELIMITERS:
+    for delimiter in (delimiter for delimiter in _DELIMITERS if delimiter in lines[0]):
         quoting = len(delimiter) == 1
         counts = Counter(len(row) for row in islice(_records("\n".join(lines), delimiter, quoting), _SNIFFED_ROWS))
         (width, agreeing) = max(counts.items(), key=lambda item: (item[0] > 1, item[1], item[0]))

@@ -55,9 +55,11 @@ def wanted_columns(spec: FeatureSpec, available: Sequence[Sequence[str]]) -> lis
 
 def _require(column: str, available: Sequence[str], reader: str) -> None:
     if column not in available:
+        hint = did_you_mean(column, available)
+        if not hint and len(available) == 1:
+            hint = " It has one column: say which `delimiter` its table has, in the `source` of the spec."
         raise ColonnadeError(
-            f"The input has no column {column!r}, which {reader} needs.{did_you_mean(column, available)} Columns: "
-            f"{', '.join(dict.fromkeys(available))}."
+            f"The input has no column {column!r}, which {reader} needs.{hint} Columns: {', '.join(dict.fromkeys(available))}."
         )
 
 

@@ -324,6 +324,17 @@ def test_broken_text_is_read_all_the_same(tmp_path: Path) -> None:
     assert "could not be read: 2" in proposal.text
 
 
+def test_quotes_in_values_and_line_ends_in_quotes(tmp_path: Path) -> None:
+    rows = [f'{i % 2};disk, flat;"two\nlines, {i % 3}";ok, "so"' for i in range(58)]
+    rows[20:20] = ['1;5" disk;one line;ok', '0;7" disk;one line;ok']
+    (tmp_path / "d.csv").write_text("y;size;note;word\n" + "\n".join(rows) + "\n")
+    proposal = infer([str(tmp_path / "d.csv"), "--label", "y"])
+    table = FeatureSpec.from_yaml(proposal.text).source.rows
+    assert (table.delimiter, table.quoting) == (";", True)
+    assert "all 60 rows" in proposal.text
+    assert "note: text, 4 different" in proposal.text
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [

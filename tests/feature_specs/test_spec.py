@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -301,3 +302,28 @@ def test_a_missing_file_and_an_unknown_data_set(tmp_path: Path) -> None:
 def test_split_fractions_add_up() -> None:
     with pytest.raises(ValidationError, match="add up to 1, train above 0. Received"):
         RandomSplit(fractions=(0.8, 0.1, 0.2))
+
+
+def test_yaml_says_what_people_mean() -> None:
+    text = """name: s
+features:
+- {kind: categorical, name: zip, encoding: {type: vocabulary, tokens: [no, on, 01067, 12:30, 2024-01-01, 7], num_oov_buckets: 0}}
+- {kind: categorical, name: site, encoding: {type: hash, num_buckets: 1_000}, initializer: {type: normal, stddev: 1e-3}}
+label: {column: y, positive: [yes], negative: [no]}
+"""
+    spec = FeatureSpec.from_yaml(text)
+    zip_codes, site = spec.features
+    assert isinstance(zip_codes, CategoricalFeature)
+    assert isinstance(zip_codes.encoding, Vocabulary)
+    assert zip_codes.encoding.tokens == ("no", "on", "01067", "12:30", "2024-01-01", 7)
+    assert (spec.label.positive, spec.label.negative) == (("yes",), ("no",))
+    assert spec.tables["site"].num_rows(0) == 1001
+    assert FeatureSpec.from_yaml(spec.to_yaml()) == spec
+    for part, wrong, message in (
+        ("[no, on,", "[true,", "a token of a vocabulary is a text or an integer. Received: True. Put it in quotes"),
+        ("[yes]", "[true]", "label.positive[0]: input should be a valid string. Received: True. Put it in quotes."),
+        ("label:", "name: t\nlabel:", "the key 'name' stands twice"),
+        ("kind: categorical, name: zip", "kind: categorical, name: zip, name: zap", "the key 'name' stands twice"),
+    ):
+        with pytest.raises(ColonnadeError, match=re.escape(message)):
+            FeatureSpec.from_yaml(text.replace(part, wrong))

@@ -75,6 +75,7 @@ def test_a_build_removes_what_an_interrupted_one_left(tmp_path: Path, tiny_spec:
     output = tmp_path / "data"
     (output / ".building" / "raw").mkdir(parents=True)
     (output / "train-00000-of-00001.parquet").touch()
+    (output / "pretrained-item.npy").touch()
     with claimed(output, tiny_spec) as staging:
         assert [path.name for path in output.iterdir()] == [".building"]
         assert staging is not None

@@ -70,17 +70,38 @@ def test_a_finished_directory_is_left_alone_and_another_specs_refused(
         main(["--dataset", "movielens_100k", "--output", str(tiny_data_dir)])
 
 
+def test_a_finished_directory_of_other_files_is_not_taken_for_theirs(
+    tiny_data_dir: Path, tiny_spec: FeatureSpec, tiny_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(tiny_spec.to_yaml())
+    files = Path(shutil.copytree(tiny_files, tmp_path / "files"))
+    command = ["--spec", str(tmp_path / "tiny.yaml"), "--output", str(tiny_data_dir), "--input"]
+    everything = sorted(str(path) for path in files.iterdir())
+    assert main([*command, *everything]) == 0
+    assert main([*command, str(files)]) == 0
+    capsys.readouterr()
+    with (files / "ratings.csv").open("a") as file:
+        file.write("u1,i1,5,9,30,3.5\n")
+    with pytest.raises(ColonnadeError, match=r"built from other files: 'ratings\.csv' with [\d,]+ bytes, received [\d,]+ bytes\. "):
+        main([*command, *everything])
+    with pytest.raises(ColonnadeError, match=r"was built from other files: .* received users\.tsv instead"):
+        main([*command, str(files / "users.tsv")])
+
+
 def test_nothing_is_left_after_a_failure(tiny_spec: FeatureSpec, tiny_files: Path, tmp_path: Path) -> None:
     files = Path(shutil.copytree(tiny_files, tmp_path / "files"))
     header = (files / "ratings.csv").read_text().splitlines()[0]
     for lines, message in (
         ([], r"Input '.*ratings\.csv' has no rows"),
-        (["u1,i1,x,1,1,"], r"All 1 rows were rejected\. The first: column 'rating': 'x' is not a finite number \(.*ratings\.csv, line 2\)"),
+        (
+            ["u1,i1,x,1,1,"],
+            r"1 of 1 rows \(100\.00%\) were set aside.*\n.*ratings\.csv, line 2 \(column 'rating': 'x' is not a",
+        ),
     ):
         (files / "ratings.csv").write_text("\n".join([header, *lines]) + "\n")
         with pytest.raises(ColonnadeError, match=message):
             build(tiny_spec, tmp_path / "data", [str(files)], show_progress=False)
-        assert not (tmp_path / "data").exists()
+        assert [path.name for path in tmp_path.glob("data/*")] == ["rejected-00000-of-00001.jsonl"] * len(lines)
     with pytest.raises(ColonnadeError, match="Beam refuses its options: Unexpected pipeline runner: NoSuchRunner"):
         build(tiny_spec, tmp_path / "data", [str(tiny_files)], ["--runner=NoSuchRunner"], show_progress=False)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_specs import ColonnadeError, FeatureSpec, Join, TextTable
+from feature_specs import ColonnadeError, FeatureSpec, Join, Source, TextTable
 from preprocessing.examples import from_columns
 from preprocessing.flat_examples import from_table
 from preprocessing.sources.files import InputFile, find_files
@@ -86,6 +86,12 @@ def test_only_columns_that_are_needed_are_read_each_from_the_first_table_that_ha
 def test_a_split_by_all_columns_reads_them_all(spec: FeatureSpec) -> None:
     available = [["user", "y", "extra"], ["user", "city", "Age"], ["city", "year", "tags"]]
     assert wanted_columns(spec, available)[0] == ["user", "y", "extra"]
+
+
+def test_a_table_of_one_column_is_asked_for_its_delimiter(spec: FeatureSpec) -> None:
+    alone = spec.model_copy(update={"source": Source()})
+    with pytest.raises(ColonnadeError, match=r"has one column: say which `delimiter` its table has, .* Columns: user;y;age\.$"):
+        wanted_columns(alone, [["user;y;age"]])
 
 
 @pytest.mark.parametrize(

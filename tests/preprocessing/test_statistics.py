@@ -177,6 +177,10 @@ def test_labels_and_what_is_new_in_a_split() -> None:
     # Two rows prove nothing.
     assert not any("differs" in warning for warning in described["warnings"])
     assert "given: every row of train has the same value" in described["warnings"]
+    assert not any(warning.startswith("label") for warning in described["warnings"])
+    one = RAW["label"].to_pylist().index(1)
+    warnings = _described(train=_summary(RAW.slice(one, 1), TRANSFORMED.slice(one, 1)))["warnings"]
+    assert "label: it is 1 in every row of train, so that there is nothing to learn" in warnings
 
 
 def test_a_slice_is_measured_like_a_copy() -> None:
