@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,13 +63,19 @@ def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
 
 def _listed(given: str) -> list[InputFile]:
     given = given.rstrip("/") or "/"
-    try:
-        matched = FileSystems.match([given, posixpath.join(given, "*")])
-    except (BeamIOError, ValueError) as error:
-        raise ColonnadeError(f"Cannot list --input {given!r}: {' '.join(str(error).split())}.") from error
-    # A folder matches its own name too; it counts through the files in it.
-    inside = [InputFile(m.path, m.size_in_bytes) for m in matched[1].metadata_list]
-    itself = [InputFile(m.path, m.size_in_bytes) for m in matched[0].metadata_list]
+    if os.path.exists(given):
+        # Taken by name: Beam would read brackets in it as a pattern.
+        names = [posixpath.join(given, name) for name in os.listdir(given)] if os.path.isdir(given) else []
+        inside = [InputFile(name, os.path.getsize(name)) for name in names if os.path.exists(name)]
+        itself = [InputFile(given, os.path.getsize(given))]
+    else:
+        try:
+            matched = FileSystems.match([given, posixpath.join(given, "*")])
+        except (BeamIOError, ValueError) as error:
+            raise ColonnadeError(f"Cannot list --input {given!r}: {' '.join(str(error).split())}.") from error
+        # A folder matches its own name too; it counts through the files in it.
+        inside = [InputFile(m.path, m.size_in_bytes) for m in matched[1].metadata_list]
+        itself = [InputFile(m.path, m.size_in_bytes) for m in matched[0].metadata_list]
     files = [file for file in inside or itself if (file.path == given or not _is_hidden(file)) and not _is_folder(file.path)]
     if not files:
         raise ColonnadeError(f"No file matches --input {given!r}. Check the path; quote a glob so that the shell leaves it alone.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,7 +57,7 @@ def wanted_columns(spec: FeatureSpec, available: Sequence[Sequence[str]]) -> lis
 def _require(column: str, available: Sequence[str], reader: str) -> None:
     if column not in available:
         hint = did_you_mean(column, available)
-        if not hint and len(available) == 1:
+        if len(available) == 1 and column in re.split(r"\W+", available[0]):
             hint = " It has one column: say which `delimiter` its table has, in the `source` of the spec."
         raise ColonnadeError(
             f"The input has no column {column!r}, which {reader} needs.{hint} Columns: {', '.join(dict.fromkeys(available))}."

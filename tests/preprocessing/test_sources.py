@@ -56,6 +56,14 @@ def test_files_folders_and_globs(spec: FeatureSpec, tmp_path: Path) -> None:
         assert [_names(files) for files in found.joins] == [["users.csv"], ["cities.csv"]]
 
 
+def test_brackets_in_the_name_of_a_file_or_folder_are_no_pattern(spec: FeatureSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "a [1] b"
+    folder.mkdir()
+    _write(folder, "rows-[x].csv", "users.csv", "cities.csv")
+    for given in ([str(folder)], [str(path) for path in folder.iterdir()]):
+        assert _names(find_files(spec, given).rows) == ["rows-[x].csv"]
+
+
 def test_rows_without_a_pattern_take_what_no_other_table_claims(tmp_path: Path) -> None:
     spec = FeatureSpec.from_yaml(SPEC.replace("{files: 'rows-*.csv'}", "{}"))
     _write(tmp_path, "anything", "users.csv", "cities.csv")
