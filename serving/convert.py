@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from feature_specs.base import Column
 from feature_specs.features import AnyFeature
+from preprocessing.sources.values import text_form
 from serving.lists import Parts, is_text, one_value, parts_of
 from serving.mixed import is_mixed, to_python
 from serving.signatures import MISSING, RawExamples
@@ -129,8 +130,11 @@ def _flat(column: pa.Array, dtype: str) -> _Flat:
         if pa.types.is_integer(kind):
             wide = column.cast(pa.string()).cast(pa.binary()) if dtype == "string" else column.cast(_WIDE[dtype], safe=dtype == "int64")
             return _narrowed(wide, dtype)
-        if pa.types.is_floating(kind) and dtype != "string":
-            return _narrowed(pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column).cast(_WIDE[dtype]), dtype)
+        if pa.types.is_floating(kind):
+            numbers = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+            return _from_texts(text_form(numbers), dtype) if dtype == "string" else _narrowed(numbers.cast(_WIDE[dtype]), dtype)
+        if pa.types.is_boolean(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+            return _from_texts(text_form(column), dtype)
     except pa.ArrowInvalid:
         pass  # some value does not fit: found one by one
     return _one_by_one(to_python(column) if is_mixed(column) else column.to_pylist(), dtype)
