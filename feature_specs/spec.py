@@ -127,7 +127,7 @@ class FeatureSpec(Frozen):
     @property
     def paddings(self) -> dict[str, float]:
         """What pads each list of transformed examples, on the right: 0 for ids, NaN for numbers, -1 for the steps of values."""
-        steps = {f.steps_name for f in self.features if isinstance(f, SequenceFeature)}
+        steps = {f.steps_name for f in self.features if isinstance(f, SequenceFeature) and f.value_delimiter}
         lists = [column for column in self.outputs if column.layout == "list"]
         return {c.name: float("nan") if c.dtype == "float32" else -1 if c.name in steps else 0 for c in lists}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ source:
   - {table: {files: users.tsv, delimiter: "\\t", quoting: false}, key: user}
   - {table: {files: items.csv}, key: item}
 """
+
+
+@pytest.fixture(autouse=True)
+def _chance_has_a_seed() -> None:
+    """Estimators make unseeded chance an error for the rest of the process, whichever test comes next."""
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "din": {"embedding_dim": 8, "attention_units": (8,), "hidden_units": (16,)},
     "dlrm": {"embedding_dim": 8, "bottom_units": (16,), "top_units": (16,)},
     "final_mlp": {"embedding_dim": 8, "first_units": (10,), "second_units": (10,), "gate_units": 8},
-    "ipnn": {"embedding_dim": 8, "hidden_units": (16,)},
-    "mlp": {"embedding_dim": 8, "hidden_units": (16,)},
-    "opnn": {"embedding_dim": 8, "hidden_units": (16,)},
+    "ipnn": {"embedding_dim": 8, "hidden_units": (64,)},
+    "mlp": {"embedding_dim": 8, "hidden_units": (64,)},
+    "opnn": {"embedding_dim": 8, "hidden_units": (64,)},
     "wide_deep": {"embedding_dim": 8, "hidden_units": (16,)},
     "xdeepfm": {"embedding_dim": 8, "cin_units": (8, 8), "hidden_units": (16,)},
 }

@@ -81,12 +81,12 @@ CHAINS = {
         Kill("trainer.loop", "Loop.train", 4, 7),  # in the first epoch, at step 12 (calls of 5, 2, 5 and 2 steps)
         Kill("trainer.loop", "Loop.train", 8, 28),  # in the second, at step 33 (5, 2; 3; 4; 5, 2; 5, 1)
         Kill("pathlib", "Path.replace", 1, 28, _metrics_are_half_written),  # the best weights are written, their epoch is not
-        Kill("serving.export", "_publish", 1, 51, _nothing_is_exported),  # the export is checked and has no number yet
+        Kill("serving.export", "publish", 1, 51, _nothing_is_exported),  # the export is checked and has no number yet
     ],
     "adagrad": [
         Kill(NAMING[0], NAMING[1], 3, 7, _tear_the_unfinished_checkpoint),  # two calls a checkpoint: in the second one, at step 14
         Kill("trainer.progress", "log_events", 1, 14),  # the first epoch is in metrics.jsonl, its checkpoint is not written
-        Kill("trainer.estimator", "_train_epoch", 3, 34),  # between the second epoch and the third
+        Kill("trainer.fitting", "_train_epoch", 3, 34),  # between the second epoch and the third
         Kill("pathlib", "Path.replace", 3, 51, _result_is_there),  # metrics.jsonl, result.json, _SUCCESS
     ],
 }

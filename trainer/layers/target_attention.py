@@ -37,6 +37,8 @@ class TargetAttention(keras.layers.Layer):
 
     def call(self, history: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """Returns `[B, D]`."""
+        # A batch of empty histories has no steps, and moments of nothing are no numbers: one step of zeros is one of padding.
+        history = tf.pad(history, [[0, 0], [0, tf.maximum(1 - tf.shape(history)[1], 0)], [0, 0]])
         repeated = tf.broadcast_to(target[:, tf.newaxis], tf.shape(history))
         shares = self.score(self.hidden(tf.concat([history, repeated, history - repeated, history * repeated], axis=2)))
         return tf.reduce_sum(shares * history, axis=1)
