@@ -29,7 +29,7 @@ Function = Callable[[Any], dict[str, Any]]
 _loading = threading.Lock()
 
 # Below it, worker processes take longer to start than they save: see docs/preprocessing.md.
-WORKERS_FROM_BYTES = 64 << 20
+WORKERS_FROM_BYTES = 96 << 20
 
 
 def choose(size: int, options: Sequence[str], staging: Path, show: bool = True) -> Execution:
