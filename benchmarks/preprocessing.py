@@ -166,7 +166,7 @@ def report(bench: Bench, flags: argparse.Namespace, identical: int | None) -> st
         for rows in forced:
             one, two = (bench.median(name, rows).seconds for name in ("Colonnade, 1 worker", "Colonnade, 2 workers"))
             lines.append(f"| {rows:,} | {bench.file(rows).stat().st_size / 1e6:.1f} | {one:.1f} | {two:.1f} |")
-        lines += ["", "Overlapped with the import of TensorFlow, reading in one process costs nothing until it takes longer than that import:"]
+        lines += ["", "Overlapped with the import of TensorFlow, reading in one process costs nothing until it takes longer than that:"]
         lines += [f"from {WORKERS_FROM_BYTES >> 20} MB on (`WORKERS_FROM_BYTES`) the job uses workers by itself."]
     lines += ["", f"![rows a second]({flags.output.with_suffix('.png').name})"]
     return "\n".join(lines) + "\n"
