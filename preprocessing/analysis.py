@@ -46,7 +46,7 @@ def analyze(spec: FeatureSpec, execution: Execution, shards: Sequence[int], stag
             tokens = given_tokens(table, encoding)
             write_lines(plan.path(table), with_stand_in(tokens))
             sizes[table] = len(tokens)
-    numbers = read_numbers(spec, [f"{staging}/numbers/{shard:05d}.pickle" for shard in shards])
+    numbers = read_numbers(spec, [f"{staging}/numbers/{shard:05d}.arrow" for shard in shards])
     return Analysis({table: plan.path(table) for table in tables}, sizes, numbers)
 
 

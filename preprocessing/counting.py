@@ -5,10 +5,8 @@ A shard's counts are a small file; those of all shards are merged, a table at a 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +15,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from feature_specs import FeatureSpec, Vocabulary
 from feature_specs.features import AnyFeature, BucketizedFeature, NumericFeature, NumericSequenceFeature, SequenceFeature, TokenFeature
+from preprocessing.packing import pack, unpack
 from preprocessing.sketches import Histogram, Numbers
-from preprocessing.staging import opened, write_batches
+from preprocessing.staging import opened, read_batches, write_batches, write_table
 
 # Finer than statistics need: ranks and buckets are computed from it.
 QUANTILE_CELLS = 1 << 16
@@ -27,11 +26,12 @@ _COMPACT_ROWS = 1 << 20
 
 def counted_features(spec: FeatureSpec) -> list[TokenFeature]:
     """Returns the features whose tokens make a vocabulary: not the histories, which only repeat those of their target."""
+    histories = {feature.name for feature in spec.histories}
+
     def is_counted(feature: TokenFeature) -> bool:
         encoding = spec.tables.get(feature.table_name)  # one that is only crossed may have none
         return isinstance(encoding, Vocabulary) and not encoding.is_given and feature.name not in histories
 
-    histories = {feature.name for feature in spec.histories}
     return [feature for feature in spec.token_features if is_counted(feature)]
 
 
@@ -66,7 +66,7 @@ class Counter:
             add_numbers(self.numbers[number.name], number, rows[number.name].combine_chunks())
 
     def write(self, folder: str, index: int) -> None:
-        """Writes `counts/<index>.arrow`, one row with a list a feature, and `numbers/<index>.pickle`, in `folder`."""
+        """Writes `counts/<index>.arrow`, one row with a list a feature, and `numbers/<index>.arrow`, in `folder`."""
         columns: dict[str, pa.Array] = {}
         for feature in self._features:
             counts = merged(self._parts[feature.name], pa.binary() if feature.dtype == "string" else pa.int64())
@@ -77,8 +77,8 @@ class Counter:
         if columns:
             batch = pa.RecordBatch.from_pydict(columns)
             write_batches(f"{folder}/counts/{index:05d}.arrow", batch.schema, [batch])
-        with FileSystems.create(f"{folder}/numbers/{index:05d}.pickle") as stream:
-            stream.write(pickle.dumps(self.numbers))
+        if self.numbers:
+            write_table(f"{folder}/numbers/{index:05d}.arrow", pack(self.numbers))
 
 
 def empty_numbers(feature: AnyFeature) -> list[Numbers]:
@@ -172,10 +172,11 @@ def read_counts(paths: Iterable[str], feature: TokenFeature) -> tuple[pa.Table, 
 
 def read_numbers(spec: FeatureSpec, paths: Iterable[str]) -> dict[str, list[Numbers]]:
     """Merges the sketches of the numbers of all shards, by feature."""
-    total: dict[str, list[Any]] = {feature.name: empty_numbers(feature) for feature in summarised_features(spec)}
-    for path in paths:
-        with FileSystems.open(path) as stream:
-            part = pickle.loads(stream.read())
+    features = summarised_features(spec)
+    total = {feature.name: empty_numbers(feature) for feature in features}
+    for path in paths if features else ():
+        part = {feature.name: empty_numbers(feature) for feature in features}
+        unpack(pa.Table.from_batches(read_batches(path)), part)
         for name, sketches in total.items():
             for mine, theirs in zip(sketches, part[name], strict=True):
                 mine.merge(theirs)

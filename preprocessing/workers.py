@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -53,7 +52,7 @@ class Workers:
             while idle and waiting:
                 connection = idle.pop()
                 number, item = waiting.pop()
-                connection.send_bytes(pickle.dumps((function, item)))
+                connection.send((function, item))
                 busy[connection] = number
             for ready in wait(list(busy)):
                 connection = ready  # type: ignore[assignment]
@@ -94,7 +93,7 @@ def _serve(connection: Connection) -> None:
     progress.report_to(lambda rows: connection.send(("rows", rows)))
     while True:
         try:
-            function, item = pickle.loads(connection.recv_bytes())
+            function, item = connection.recv()
         except (EOFError, ConnectionError):
             return
         try:

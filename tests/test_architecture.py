@@ -92,6 +92,8 @@ def test_packages_with_a_price_stay_where_they_belong(path: Path) -> None:
     # One module reads Parquet, inside a function, to propose a spec.
     light = package == "feature_specs" and _module(path) != "feature_specs.inference.binary"
     assert not light or not names & {"tensorflow", "keras", "pandas", "pyarrow", "numpy"}
+    # Files are data, never code: workers talk through `multiprocessing`'s connections, YAML is read with a safe loader.
+    assert not names & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
     assert "tf" + ".keras" not in path.read_text(encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.stats import norm
 from sklearn.preprocessing import KBinsDiscretizer, QuantileTransformer
 
 from feature_specs import FeatureSpec
-from preprocessing.counting import add_numbers, empty_numbers
+from preprocessing.counting import Counter, add_numbers, empty_numbers, read_numbers
 from preprocessing.numbers import boundaries, quantiles, ranks, statistics
 from preprocessing.scaling import transformed_numbers
 from preprocessing.sketches import Histogram, Numbers
@@ -152,3 +153,24 @@ def test_sequences_are_cut_before_they_are_counted() -> None:
     add_numbers(known, feature, pa.array([[1000, 1, 3], [], [5, np.inf]], pa.list_(pa.float32())))
     raw = {"x0": tf.ragged.constant([[9, 3, 1], [], [np.inf, 5, np.nan, 3]], tf.float32, 1, row_splits_dtype=tf.int64)}
     assert transformed_numbers(spec, raw, {"x0": known})["x0"].to_list() == [[0.5, 0], [], [1, 0.5]]
+
+
+def test_numbers_come_back_from_files_as_they_were_counted(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    spec = spec_of("kind: numeric, scaling: quantile_normal")
+    (tmp_path / "numbers").mkdir()
+    counters = [Counter(spec), Counter(spec), Counter(spec)]  # the last one has seen no row
+    for number, counter in enumerate(counters):
+        values = np.random.default_rng(number).normal(size=100_000).astype(np.float32)
+        if number < 2:
+            counter.add(pa.table({"x0": values, "_split": np.zeros(100_000, np.int64)}))
+        counter.write(str(tmp_path), number)
+    (total,) = read_numbers(spec, [str(tmp_path / "numbers" / f"{number:05d}.arrow") for number in range(3)])["x0"]
+    (expected,) = counters[0].numbers["x0"]
+    expected.merge(counters[1].numbers["x0"][0])
+    assert (total.count, total.low, total.high) == (200_000, expected.low, expected.high)
+    np.testing.assert_array_equal(total.parts, expected.parts)
+    assert total.histogram.shift == expected.histogram.shift > 0
+    for name in ("cells", "counts"):
+        np.testing.assert_array_equal(getattr(total.histogram, name), getattr(expected.histogram, name))
