@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-
-from feature_specs.errors import ColonnadeError, did_you_mean
-
-RECIPES = Path(__file__).parent / "recipes"
 
 
 class TrainingConfig(BaseModel):
@@ -110,31 +103,3 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     named = {name: tree[name] for name in ("model", "dataset")}
     named |= {"spec": tree["fingerprint"], "data": tree["data_digest"][:12], "task": tree["task"]}
     return {**named, **tree["columns"], **tree["hyper_parameters"], **tree["training"]}
-
-
-def default_recipe(dataset: str, model: str) -> str:
-    """Returns the name of the recipe that a data set brings for a model, or "none"."""
-    return dataset if (RECIPES / f"{dataset}.yaml").is_file() and model in _models_of(RECIPES / f"{dataset}.yaml") else "none"
-
-
-def load_recipe(name: str, model: str) -> dict[str, Any]:
-    """Returns the tuned values of `model` in the recipe called `name`: hyper-parameters and training settings in one mapping.
-
-    The recipe "none" is empty.
-
-    Raises:
-        ColonnadeError: There is no such recipe, or it has no values for this model.
-    """
-    if name == "none":
-        return {}
-    known = {path.stem: path for path in RECIPES.glob("*.yaml")}
-    if name not in known:
-        raise ColonnadeError(f"Unknown recipe {name!r}.{did_you_mean(name, known)} Recipes: {', '.join(sorted(known))}.")
-    models = _models_of(known[name])
-    if model not in models:
-        raise ColonnadeError(f"Recipe {name!r} has no values for model {model!r}. It has: {', '.join(sorted(models))}.")
-    return dict(models[model])
-
-
-def _models_of(path: Path) -> Mapping[str, dict[str, Any]]:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["models"]

@@ -21,8 +21,9 @@ from feature_specs.errors import ColonnadeError, did_you_mean
 from feature_specs.locking import locked
 from feature_specs.spec import FeatureSpec
 from preprocessing.artifacts import DataDirectory, default_data_dir
-from trainer.config import RunConfig, TrainingConfig, default_recipe, load_recipe
+from trainer.config import RunConfig, TrainingConfig
 from trainer.models.registry import find_model, get_model, hyper_parameters, list_models, resolve_hyper_parameters
+from trainer.recipes import Recipe, load_recipe
 
 _DEFAULT_DATASET = {"ranking": "movielens_100k", "matching": "movielens_100k_implicit"}
 
@@ -34,20 +35,18 @@ def main(arguments: list[str] | None = None) -> int:
         for info in list_models():
             print(f"{info.name:<14} {info.task:<9} {info.paper}")
         return 0
-    if flags.model is None:
+    if flags.model is None and ":" not in (flags.recipe or ""):
         raise ColonnadeError("--model is missing. Name one of --list_models, such as --model nfm.")
-    info = find_model(flags.model)
-    spec = _spec(flags, info.task)
-    recipe = flags.recipe or default_recipe(spec.name, info.name)
-    tuned = load_recipe(recipe, info.name)
-    settings = _settings(flags, tuned)
+    recipe, spec, model = _what(flags)
+    settings = _settings(flags, recipe.values)
     _training(settings)
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
-    run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{info.name.split('.')[-1]}"
+    run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{_run_name(recipe, model)}"
     started = time.perf_counter()
-    config = _config(flags, spec, data_dir, settings)
-    if tuned:
-        print(f"Recipe {recipe}: {', '.join(f'{name}={value}' for name, value in tuned.items())} (flags win; --recipe none leaves it out).")
+    config = _config(model, spec, data_dir, settings)
+    if recipe.values:
+        values = ", ".join(f"{name}={value}" for name, value in recipe.values.items())
+        print(f"Recipe {recipe.name}: {values} (flags win; --recipe none leaves it out).")
     if (run_dir / "_SUCCESS").is_file() and not (flags.summary or flags.plot_model):
         return _show_finished(config, run_dir)
     _preprocess(flags, spec, data_dir)
@@ -65,7 +64,9 @@ def _parser() -> CommandParser:
     parser.add_argument("--input", nargs="+", metavar="GLOB", help="raw files, where the data is not fetched")
     parser.add_argument("--data_dir", help="preprocessed data, made if missing (default: data/<dataset>)")
     parser.add_argument("--run_dir", help="where the run goes (default: runs/<dataset>-<model>)")
-    parser.add_argument("--recipe", help="tuned values, flags win over them; none for the defaults (default: the data set's own)")
+    parser.add_argument(
+        "--recipe", help="tuned values, as NAME or NAME:ROW; flags win; none for the defaults (default: the data set's own)"
+    )
     for name, kind, text in (
         ("epochs", int, "passes over the training split, at most"),
         ("max_steps", int, "optimizer steps, at most"),
@@ -85,10 +86,22 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _spec(flags: argparse.Namespace, task: str) -> FeatureSpec:
+def _what(flags: argparse.Namespace) -> tuple[Recipe, FeatureSpec, str]:
+    """Returns the recipe, the spec and the model's name; a recipe that was asked for says what the flags do not."""
     if flags.dataset and flags.spec:
         raise ColonnadeError("--dataset and --spec were both given. Give one of them.")
-    return FeatureSpec.load(flags.spec) if flags.spec else get_dataset(flags.dataset or _DEFAULT_DATASET[task])
+    info = find_model(flags.model) if flags.model else None
+    spec = FeatureSpec.load(flags.spec) if flags.spec else get_dataset(flags.dataset) if flags.dataset else None
+    if spec is None and flags.recipe is None and info is not None:
+        spec = get_dataset(_DEFAULT_DATASET[info.task])
+    recipe = load_recipe(flags.recipe, info.name if info else None, spec.name if spec else None)
+    model = flags.model or str(recipe.model)
+    return recipe, spec or get_dataset(recipe.dataset or _DEFAULT_DATASET[find_model(model).task]), model
+
+
+def _run_name(recipe: Recipe, model: str) -> str:
+    """Returns the row of the recipe, where one was named, or the model."""
+    return recipe.name.partition(":")[2] or model.split(".")[-1]
 
 
 def _settings(flags: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -128,23 +141,23 @@ def _preprocess(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path) ->
         sys.exit(status)
 
 
-def _config(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path, settings: dict[str, Any]) -> RunConfig:
+def _config(name: str, spec: FeatureSpec, data_dir: Path, settings: dict[str, Any]) -> RunConfig:
     load_tensorflow()
-    model = get_model(flags.model)
+    model = get_model(name)
     known = hyper_parameters(model)
-    for name in settings:
-        if name not in known and name not in TrainingConfig.model_fields:
+    for key in settings:
+        if key not in known and key not in TrainingConfig.model_fields:
             options = [*known, *TrainingConfig.model_fields]
             raise ColonnadeError(
-                f"Unknown hyper-parameter {name!r}.{did_you_mean(name, options)} Of {flags.model}: {', '.join(known)}. "
+                f"Unknown hyper-parameter {key!r}.{did_you_mean(key, options)} Of {name}: {', '.join(known)}. "
                 f"Of training: {', '.join(TrainingConfig.model_fields)}."
             )
     return RunConfig(
-        model=flags.model,
+        model=name,
         dataset=spec.name,
         fingerprint=spec.fingerprint,
         data_dir=str(data_dir),
-        hyper_parameters=resolve_hyper_parameters(model, {name: value for name, value in settings.items() if name in known}),
+        hyper_parameters=resolve_hyper_parameters(model, {key: value for key, value in settings.items() if key in known}),
         training=_training(settings),
     )
 

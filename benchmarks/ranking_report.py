@@ -1,0 +1,70 @@
+"""Writes the accuracy table of the ranking models from the results of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ranking_tables import TABLES, Table
+from trainer.recipes import list_rows
+
+Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
+
+
+def report(results: Results) -> str:
+    """Returns the page as Markdown."""
+    ours = [run for run in results.values() if run["settings"] is not None]
+    lines = ["# Ranking models: accuracy", "", *_introduction(ours)]
+    for table in TABLES:
+        runs = [run for (recipe, *_), run in results.items() if recipe == table.recipe]
+        if runs:
+            lines += ["", f"## {table.title}", "", table.protocol, "", *_table(table, runs)]
+    return "\n".join(lines) + "\n"
+
+
+def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not runs:
+        return []
+    dates = sorted({run["date"] for run in runs})
+    versions = sorted({", ".join(f"{name} {version}" for name, version in run["versions"].items()) for run in runs})
+    threads = sorted({run["threads"] for run in runs})
+    return [
+        f"`make benchmark-ranking`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {'; '.join(versions)}. Mean and standard "
+        "deviation over seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test split "
+        f"scored once. Seconds an epoch: median of a run, mean over runs, each on {', '.join(map(str, threads))} thread(s) while the "
+        "machine's other core was in use. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed>`; every "
+        "run is a line of `ranking.jsonl`."
+    ]
+
+
+def _table(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    metrics, published = table.metrics, bool(table.published)
+    names = [name.upper() if name in ("auc", "rmse", "mae") else name.replace("_", " ") for name in metrics]
+    head = ["row", "seeds", *(f"test {name}" for name in names)]
+    head += ["published", "target", "ours - target"] if published else []
+    head += ["parameters", "epochs", "s an epoch"]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    rows = {row: [run for run in runs if run["row"] == row] for row in dict.fromkeys([*list_rows(table.recipe), *(r["row"] for r in runs)])}
+    for row, own in rows.items():
+        if own:
+            lines.append(f"| {' | '.join([row, str(len(own)), *_cells(table, row, own)])} |")
+    return lines
+
+
+def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    means = {name: float(np.mean([run["test"][name] for run in runs])) for name in table.metrics}
+    cells = []
+    for name in table.metrics:
+        values = [run["test"][name] for run in runs]
+        cells.append(f"{means[name]:.5f}" + (f" +- {np.std(values, ddof=1):.5f}" if len(values) > 1 else ""))
+    if table.published:
+        cells.append(" / ".join(f"{value:.4f}" for value in table.published.get(row, ())))
+        target = table.targets.get(row)
+        cells += ["", ""] if target is None else [f"{target:.5f}", f"{means[table.metrics[0]] - target:+.5f}"]
+    if runs[0]["settings"] is None:
+        return [*cells, "", "", ""]
+    epochs = float(np.mean([run["epochs"] for run in runs]))
+    seconds = float(np.mean([run["seconds_per_epoch"] for run in runs]))
+    return [*cells, f"{runs[0]['parameters']:,}", f"{epochs:.0f}", f"{seconds:.1f}"]
