@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from abc import ABC, abstractmethod
 from typing import Literal
 
 from pydantic import PositiveFloat, field_validator
@@ -16,7 +17,7 @@ RESERVED_NAMES = frozenset({"self", "label", "examples"})
 Combiner = Literal["sum", "mean", "sqrtn", "attention"]
 
 
-class Feature(Frozen):
+class Feature(Frozen, ABC):
     """What all kinds share.
 
     Attributes:
@@ -69,9 +70,9 @@ class Feature(Frozen):
         return () if self.only_crossed else (self.name,)
 
     @property
+    @abstractmethod
     def raw_type(self) -> RawType:
         """Type of a raw value."""
-        raise NotImplementedError
 
     @property
     def _outputs(self) -> tuple[Column, ...]:
@@ -97,6 +98,6 @@ class TableFeature(Feature, TableOptions):
         return self.table or self.name
 
     @property
+    @abstractmethod
     def table_encoding(self) -> AnyEncoding | None:
         """How ids are made; None where another feature of the table says it."""
-        raise NotImplementedError

@@ -199,6 +199,11 @@ class CrossedFeature(TableFeature):
     _crosses_lists: bool = PrivateAttr(default=False)  # the spec knows its inputs
 
     @property
+    def raw_type(self) -> RawType:
+        """Type of its ids: a cross has no raw value of its own."""
+        return "int64"
+
+    @property
     def table_encoding(self) -> Buckets:
         """How ids are made."""
         return Buckets(num_buckets=self.num_buckets)
