@@ -47,7 +47,12 @@ def analyze(spec: FeatureSpec, execution: Execution, shards: Sequence[int], stag
             write_lines(plan.path(table), with_stand_in(tokens))
             sizes[table] = len(tokens)
     numbers = read_numbers(spec, [f"{staging}/numbers/{shard:05d}.arrow" for shard in shards])
-    return Analysis({table: plan.path(table) for table in tables}, sizes, numbers)
+    warnings = [
+        f"{record['table']}: {record['line_ends']:,} values of train have a line end; they are out of the vocabulary, one token a line"
+        for record in sorted(records, key=lambda record: counted.index(record["table"]))
+        if record["line_ends"]
+    ]
+    return Analysis({table: plan.path(table) for table in tables}, sizes, numbers, warnings)
 
 
 def _as_tokens(feature: Any, counts: pa.Table, empty: int) -> pa.Table:  # noqa: ANN401 (a token feature)

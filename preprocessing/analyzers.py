@@ -25,11 +25,13 @@ class Analysis:
         numbers: Of each numeric, bucketized or numeric sequence feature, a sketch for each of its numbers (one, but for vectors): count,
             `low`, `high`, `mean_and_deviation`, and `quantiles` where the spec asks for them. NaN and infinities are left out; sequences
             are cut as the model sees them.
+        warnings: What a person should know of it, a line each.
     """
 
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     numbers: Mapping[str, Sequence[Numbers]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     def vocabulary(self, table: str) -> tf.Tensor:
         """Returns the name of a vocabulary file as a tensor, and makes the file an asset of the graph that is being traced."""

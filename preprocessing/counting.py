@@ -187,11 +187,19 @@ def ordered_vocabulary(counts: pa.Table, encoding: Vocabulary) -> pa.Array:
     """Returns the tokens of a vocabulary, binary, in the order of their ids: by count, then by bytes, both descending."""
     tokens = counts["token"].combine_chunks()
     # What one line of a text file cannot hold is out of the vocabulary, as in TF-Transform.
-    broken = pc.or_(pc.match_substring(tokens, "\n"), pc.match_substring(tokens, "\r"))
-    writable = pc.and_not(pc.greater(pc.binary_length(tokens), 0), broken)
+    writable = pc.and_not(pc.greater(pc.binary_length(tokens), 0), _has_line_end(tokens))
     kept = counts.filter(pc.and_(writable, pc.greater_equal(counts["count"].combine_chunks(), encoding.min_count)))
     order = pc.sort_indices(kept, sort_keys=[("count", "descending"), ("token", "descending")])
     return kept["token"].combine_chunks().take(order[: encoding.max_size])
+
+
+def count_line_ends(counts: pa.Table) -> int:
+    """Returns how many values have a line end, and so are out of the vocabulary however frequent they are."""
+    return pc.sum(counts["count"].filter(_has_line_end(counts["token"])), min_count=0).as_py()
+
+
+def _has_line_end(tokens: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.or_(pc.match_substring(tokens, "\n"), pc.match_substring(tokens, "\r"))
 
 
 def write_lines(path: str | Path, tokens: pa.Array) -> None:

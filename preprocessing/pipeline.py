@@ -36,6 +36,7 @@ from preprocessing.artifacts import DataDirectory, content_digest
 from preprocessing.building import claimed, publish
 from preprocessing.examples import SPLITS
 from preprocessing.execution import Execution, InProcess, choose, load, loading
+from preprocessing.extraction import check_patterns
 from preprocessing.flat_examples import from_table
 from preprocessing.given import check_given
 from preprocessing.ingest import IngestPlan, ingest
@@ -83,6 +84,7 @@ def build(
         if staging is None:
             return DataDirectory.open(output, spec)
         check_given(spec)
+        check_patterns(spec)
         check_pretrained(spec)
         with closing(_Job(spec, staging, beam_args, show_progress)) as job:
             files = job.ingest(inputs)
@@ -119,8 +121,8 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".staging-") as folder:
-        # What is asked for are these very rows.
-        job_spec = spec.model_copy(update={"negatives": None})
+        # What is asked for are these very rows, however much they count.
+        job_spec = spec.model_copy(update={"negatives": None, "label": spec.label.model_copy(update={"weight": None})})
         if isinstance(spec.split, FilesSplit):
             # Files of another name are as welcome.
             job_spec = job_spec.model_copy(update={"split": FilesSplit(train="*")})
@@ -164,6 +166,7 @@ class _Job:
         self.shards: list[dict[str, Any]] = []
         self.rows = {"in": 0, "out": 0, "rejected": 0, "negatives": 0}
         self.written: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
         for name in (
             "counts",
             "finished",
@@ -242,6 +245,7 @@ class _Job:
         from preprocessing.shards import keep
 
         analysis = analyze(self._spec, self.execution, [shard["index"] for shard in self.shards], str(self._staging))
+        self.warnings = list(analysis.warnings)
         with stage("graph", None, self._show):
             path = self.finished / "transform_fn"
             keep(str(path), write_transform_fn(self._spec, analysis, path, self._staging / "temporary"))
@@ -270,6 +274,7 @@ class _Job:
         tables = all_table_rows(self._spec, vocabulary_sizes(self._spec, self.finished / "transform_fn"))
         splits = collected(self._spec, tables, self.written)
         described = describe(self._spec, splits, tables, partial(first_tokens, self.finished / "transform_fn"))
+        described["warnings"] += self.warnings
         statistics = {"rows": self.rows, "splits": self.splits, "tables": tables, **described}
         if coverage := write_pretrained(self._spec, self.finished):
             statistics["pretrained"] = coverage

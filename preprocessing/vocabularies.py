@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from feature_specs import FeatureSpec, Vocabulary
 from feature_specs.features import TokenFeature
-from preprocessing.counting import counted_features, merged, ordered_vocabulary, read_counts, write_lines
+from preprocessing.counting import count_line_ends, counted_features, merged, ordered_vocabulary, read_counts, write_lines
 
 # TensorFlow reads neither an empty file nor an empty line: this one stands in a file without tokens, and has no id.
 EMPTY_VOCABULARY = b"\x00(no tokens)"
@@ -71,6 +71,7 @@ def write_vocabulary(plan: VocabularyPlan, table: str, as_tokens: AsTokens | Non
     for feature in plan.members(table):
         counts, empty = read_counts(paths, feature)
         parts.append(counts if as_tokens is None or is_token(feature) else as_tokens(feature, counts, empty))
-    tokens = ordered_vocabulary(merged(parts), encoding)
+    counts = merged(parts)
+    tokens = ordered_vocabulary(counts, encoding)
     write_lines(plan.path(table), with_stand_in(tokens))
-    return {"table": table, "size": len(tokens)}
+    return {"table": table, "size": len(tokens), "line_ends": count_line_ends(counts)}

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
-from feature_specs import Vocabulary
+from feature_specs import FeatureSpec, Vocabulary
 from preprocessing import counting
-from preprocessing.counting import add_counts, merged, ordered_vocabulary, write_lines
+from preprocessing.counting import add_counts, count_line_ends, merged, ordered_vocabulary, write_lines
+from preprocessing.pipeline import build
 
 NASTY = [
     b"",
@@ -106,4 +107,23 @@ def test_counting_in_parts_equals_counting_at_once(batches: list[list[bytes]], c
     kept = {token: everything.count(token) for token in everything if token and b"\n" not in token and b"\r" not in token}
     expected = sorted(kept, key=lambda token: (kept[token], token), reverse=True)
     assert ordered_vocabulary(counts, Vocabulary()).to_pylist() == expected
+    assert count_line_ends(counts) == sum(b"\n" in token or b"\r" in token for token in everything)
     assert ordered_vocabulary(counts, Vocabulary(min_count=2, max_size=3)).to_pylist() == [t for t in expected if kept[t] >= 2][:3]
+
+
+def test_tokens_with_line_ends_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("y,note,word\n" + '1,"two\nlines",a\n0,one,a\n0,"two\nlines",b\n' * 10)
+    spec = FeatureSpec.from_yaml("""
+    name: notes
+    features:
+    - {kind: categorical, name: note, encoding: {type: vocabulary}}
+    - {kind: categorical, name: word, encoding: {type: vocabulary}}
+    label: {column: y}
+    split: {type: files, train: d.csv}
+    """)
+    data = build(spec, tmp_path / "data", [str(tmp_path / "d.csv")], show_progress=False)
+    told = [warning for warning in data.statistics["warnings"] if "line end" in warning]
+    assert told == ["note: 20 values of train have a line end; they are out of the vocabulary, one token a line"]
+    assert (data.transform_fn / "assets" / "vocabulary-note").read_bytes() == b"one\n"
+    assert data.statistics["features"]["note"]["train"]["oov_share"] == 0.666666667
+    assert told[0] in (data.path / "statistics.txt").read_text()
