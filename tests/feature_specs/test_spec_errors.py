@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,6 +137,30 @@ def test_names_that_no_signature_can_carry(name: str) -> None:
 def test_types_that_do_not_fit(feature: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         CategoricalFeature(name="f", **feature)
+
+
+@pytest.mark.parametrize(
+    ("declared", "place"),
+    [
+        ("features: [{kind: categorical, name: f, encoding: {type: vocabulary, min_count: true}}]", "feature 'f': encoding: min_count"),
+        (
+            "features: [{kind: categorical, name: f, dtype: int64, default: true, encoding: {type: hash, num_buckets: 3}}]",
+            "feature 'f': default",
+        ),
+        ("features: [{kind: bucketized, name: f, boundaries: [false, 2]}]", "feature 'f': boundaries"),
+        ("features: [{kind: numeric, name: f, size: TRUE}]", "feature 'f': size"),
+        ("split: {fractions: [true, 0, 0]}", "split.fractions"),
+        ("split: {seed: false}", "split.seed"),
+    ],
+)
+def test_true_and_false_are_no_numbers(declared: str, place: str) -> None:
+    text = f"name: s\nlabel: {{column: y}}\n{declared}\n"
+    if "features" not in declared:
+        text += "features: [{kind: numeric, name: f}]\n"
+    with pytest.raises(ColonnadeError, match=re.escape(place) + ": input should be a number, not true or false. Received: "):
+        FeatureSpec.from_yaml(text)
+    # Texts of numbers are numbers, and so are whole floats; a boolean is one where it is meant.
+    FeatureSpec.from_yaml(text.replace("true", "1.0").replace("TRUE", "'1'").replace("false", "0") + "source: {rows: {header: false}}\n")
 
 
 @pytest.mark.parametrize(
