@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for package in ("feature_specs", "preprocessing", "trainer", "serving") for path in (ROOT / package).rglob("*.py"))
+OTHER_FILES = sorted(path for folder in ("benchmarks", "tests") for path in (ROOT / folder).rglob("*.py"))
 # Which of our modules a module may import, by the longest prefix that fits it; later lines stand on earlier ones.
 ALLOWED = {
     "feature_specs": ("feature_specs",),
@@ -97,11 +98,17 @@ def test_packages_with_a_price_stay_where_they_belong(path: Path) -> None:
     assert "tf" + ".keras" not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", FILES, ids=_module)
+@pytest.mark.parametrize("path", [*FILES, *OTHER_FILES], ids=_module)
 def test_files_hold_one_idea(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     limit = 60 if path.parent.name == "ranking" else 80 if path.parent.name == "matching" else 300
     assert lines <= limit
+
+
+def test_base_names_of_tests_are_unique() -> None:
+    # Without packages, pytest imports each test file and its helpers by base name.
+    names = [path.name for path in OTHER_FILES if path.is_relative_to(ROOT / "tests") and path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_listing_and_help_load_no_tensorflow() -> None:
