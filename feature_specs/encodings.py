@@ -137,7 +137,28 @@ class Prefix(Frozen):
     length: PositiveInt
 
 
-Derivation = Annotated[Hour | Weekday | Prefix, Field(discriminator="type")]
+class Extract(Frozen):
+    r"""The first group of the first match of a regular expression; missing where nothing matches, or the group is empty.
+
+    It is read by RE2, so `\d`, `\w`, `\s` and `\b` are ASCII, `$` is the end of the text, and there are neither lookaround nor
+    backreferences; a spec takes only what Python's `re` and RE2 both understand. A value without a match is a missing one in every
+    respect: a `default` takes its place, a list leaves it out, and it is no event of a history.
+
+    Attributes:
+        pattern: The regular expression, with one group, such as `\((\d{4})\)$` for a year in brackets at the end.
+    """
+
+    type: Literal["extract"] = "extract"
+    pattern: str
+
+    @property
+    def whole(self) -> str:
+        """An RE2 pattern that takes any text in one match, of which the first group is what is extracted, or else empty."""
+        # \C is one byte: text that is no UTF-8 may stand around the match.
+        return rf"\A(?:\C*?(?:{self.pattern})\C*|\C*)\z"
+
+
+Derivation = Annotated[Hour | Weekday | Prefix | Extract, Field(discriminator="type")]
 
 
 class Normal(Frozen):

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 
 from feature_specs.base import Column, RawType
-from feature_specs.encodings import Buckets, Derivation, Encoding, Identity, Pretrained, Vocabulary
+from feature_specs.encodings import Buckets, Derivation, Encoding, Extract, Hour, Identity, Pretrained, Vocabulary, Weekday
 from feature_specs.kinds import Combiner, TableFeature
+from feature_specs.patterns import extracts_from, problem_of
 
 DEFAULT_HASH_KEY = 0xDECAFCAFFE  # of tf.feature_column.crossed_column
 
@@ -42,8 +43,8 @@ class TokenFeature(TableFeature):
 
     @model_validator(mode="after")
     def _types_fit(self) -> TokenFeature:
-        wants = {"hour": "int64", "weekday": "int64", "prefix": "string"}.get(self.derive.type if self.derive else "", self.dtype)
-        if self.dtype != wants and self.derive:
+        wants = "int64" if isinstance(self.derive, Hour | Weekday) else "string"
+        if self.derive and self.dtype != wants:
             raise ValueError(f"feature {self.name!r}: derive {self.derive.type!r} takes dtype {wants!r}. Received: {self.dtype!r}.")
         if isinstance(self.encoding, Identity) and self.dtype == "string":
             raise ValueError(
@@ -52,6 +53,14 @@ class TokenFeature(TableFeature):
             )
         if self.default is not None and not isinstance(self.default, str if self.dtype == "string" else int):
             raise ValueError(f"feature {self.name!r}: default should be of dtype {self.dtype!r}. Received: {self.default!r}.")
+        if isinstance(self.derive, Extract):
+            if problem := problem_of(self.derive.pattern):
+                raise ValueError(f"feature {self.name!r}: derive 'extract': {problem}")
+            if isinstance(self.default, str) and not extracts_from(self.derive.pattern, self.default):
+                raise ValueError(
+                    f"feature {self.name!r}: default is a raw value, from which {self.derive.pattern!r} should extract something. "
+                    f"Received: {self.default!r}."
+                )
         if self.pretrained is not None and not isinstance(self.encoding, Vocabulary):
             raise ValueError(
                 f"feature {self.name!r}: pretrained vectors are aligned with a vocabulary. Give it `encoding: {{type: vocabulary}}`."

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from feature_specs import Column, FeatureSpec, Hour, Identity, MultiValuedFeature, SequenceFeature, Weekday
 from feature_specs.features import AnyFeature, TokenFeature
+from preprocessing.extraction import without_mismatches
 from preprocessing.labels import labels
 from preprocessing.sources.casting import cast, cast_lists, cast_vectors
 
@@ -62,7 +63,7 @@ def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa
             expected = f"{_expected(features[0])}{f' with their weights in column {weights!r}' if weights else ''}"
             _note(reasons, invalid, column, columns[column], expected)
         for feature in features:
-            values.update(zip((c.name for c in feature.raw_inputs), arrays, strict=True))
+            values.update(zip((c.name for c in feature.raw_inputs), without_mismatches(feature, arrays), strict=True))
             _check_range(spec, feature, arrays[0], columns[column], reasons)
     keys = {}
     read_by = {column: features for (column, _), features in readers.items()}

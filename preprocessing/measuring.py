@@ -17,6 +17,7 @@ from feature_specs import FeatureSpec
 from feature_specs.features import (
     BucketizedFeature,
     CrossedFeature,
+    Extract,
     Hour,
     Identity,
     MultiValuedFeature,
@@ -28,6 +29,7 @@ from feature_specs.features import (
     Vocabulary,
     Weekday,
 )
+from preprocessing.extraction import extracted
 from preprocessing.hashing import hash_rows, mixed
 from preprocessing.packing import pack, unpack
 from preprocessing.sketches import CAPACITY, Numbers, summed
@@ -220,6 +222,8 @@ def _counted(feature: TokenFeature, tokens: pa.Array) -> tuple[pa.Array, np.ndar
         return values, counts
     if isinstance(feature.derive, Prefix):
         values = pc.binary_slice(values, 0, feature.derive.length)
+    elif isinstance(feature.derive, Extract):
+        values = extracted(feature.derive, values)
     else:
         seconds = values.to_numpy()
         hours, days = seconds % _SECONDS_A_DAY // 3600, (seconds // _SECONDS_A_DAY + 3) % 7

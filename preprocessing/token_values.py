@@ -1,4 +1,4 @@
-"""What becomes of raw tokens before they get ids: cut, filled, derived. Plain TensorFlow, inside the transform graph."""
+"""What becomes of raw tokens before they get ids: derived, cut, filled. Plain TensorFlow, inside the transform graph."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from feature_specs import Hour, MultiValuedFeature, Prefix, SequenceFeature, Weekday
+from feature_specs import Extract, Hour, MultiValuedFeature, Prefix, SequenceFeature, Weekday
 from feature_specs.features import TokenFeature
 
 Values = Any  # a tf.Tensor [B] or, for lists, a tf.RaggedTensor [B, None]
@@ -37,9 +37,11 @@ def prepared(feature: TokenFeature, inputs: dict[str, Values]) -> Prepared:
     values = inputs[feature.name]
     # With the very row splits of the values: what is beside them is aligned.
     beside = {column.name: values.with_flat_values(inputs[column.name].flat_values) for column in feature.raw_inputs[1:]}
-    # Cut first: what a model never sees is not counted either.
-    ready = _filled(feature, _cut(feature, Prepared(values, beside)))
-    return Prepared(with_flat(ready.values, derived(feature, flat(ready.values))), ready.beside)
+    raw = Prepared(with_flat(values, derived(feature, flat(values))), beside)
+    if isinstance(feature.derive, Extract) and isinstance(values, tf.RaggedTensor):
+        # What does not match is missing, and a list holds no missing values.
+        raw = raw.where(~is_missing(raw.values.flat_values))
+    return _filled(feature, _cut(feature, raw))
 
 
 def flat(values: Values) -> tf.Tensor:
@@ -95,15 +97,20 @@ def _filled(feature: TokenFeature, raw: Prepared) -> Prepared:
     def fill(lists: tf.RaggedTensor, value: tf.Tensor) -> tf.RaggedTensor:
         return tf.concat([lists, tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(empty)], value), empty)], axis=1)
 
-    values = fill(raw.values, tf.constant(feature.default, raw.values.dtype))
+    values = fill(raw.values, _default(feature, raw.values.dtype))
     neutral = {name: tf.constant(1 if lists.dtype.is_floating else 0, lists.dtype) for name, lists in raw.beside.items()}
     beside = {name: values.with_flat_values(fill(lists, neutral[name]).flat_values) for name, lists in raw.beside.items()}
     return Prepared(values, beside)
 
 
 def filled(feature: TokenFeature, values: tf.Tensor) -> tf.Tensor:
-    """Puts the declared default in place of "" and -1."""
-    return values if feature.default is None else tf.where(is_missing(values), tf.constant(feature.default, values.dtype), values)
+    """Puts what is derived from the declared default in place of "" and -1."""
+    return values if feature.default is None else tf.where(is_missing(values), _default(feature, values.dtype), values)
+
+
+def _default(feature: TokenFeature, dtype: tf.DType) -> tf.Tensor:
+    """Returns the declared default, a raw value, as what is derived from it."""
+    return derived(feature, tf.constant([feature.default], dtype))[0]
 
 
 def derived(feature: TokenFeature, values: tf.Tensor) -> tf.Tensor:
@@ -111,6 +118,8 @@ def derived(feature: TokenFeature, values: tf.Tensor) -> tf.Tensor:
     match feature.derive:
         case Prefix(length=length):
             return tf.strings.substr(values, 0, length)
+        case Extract():
+            return tf.strings.regex_replace(values, feature.derive.whole, r"\1", replace_global=False)
         case Hour():
             return tf.where(values == -1, values, values % _SECONDS_A_DAY // 3600)
         case Weekday():

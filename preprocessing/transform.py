@@ -43,7 +43,7 @@ def make_preprocessing_fn(spec: FeatureSpec, analysis: Analysis) -> Preprocessin
 
 def tokens_of(feature: TokenFeature, values: tf.Tensor) -> tf.Tensor:
     """Returns what a feature looks up for raw values [N], as the graph makes it: strings, "" where missing."""
-    return as_strings(derived(feature, filled(feature, values)))
+    return as_strings(filled(feature, derived(feature, values)))
 
 
 def _all_ids(spec: FeatureSpec, tokens: dict[str, Prepared], analysis: Analysis) -> dict[str, Prepared]:

@@ -157,13 +157,13 @@ def cast_lists(
     rows, count = parts.row[keep], len(cells)
     return CastLists(
         lists(rows, values.filter(pa.array(keep)), count),
-        lists(rows, pa.array(_numbered(rows, parts.step[keep])), count),
+        lists(rows, pa.array(numbered(rows, parts.step[keep])), count),
         lists(rows, pa.array(numbers[keep]), count),
         invalid,
     )
 
 
-def _numbered(row: np.ndarray, step: np.ndarray) -> np.ndarray:
+def numbered(row: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Numbers the steps of each row from 0, without gaps: a step without values is none."""
     if not len(row):
         return step

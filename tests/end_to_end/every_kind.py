@@ -155,6 +155,19 @@ CASES = {
         "abc,abd,x,abc,,ab,abz,y",
         {"prefix": [1, 1, 2, 1, 0, 1, 1, 3]},
     ),
+    # 2009 and 2001 twice; what does not match is missing, not unknown.
+    "year": Case(
+        r"{kind: categorical, column: film title, derive: {type: extract, pattern: '\((\d{4})\)$'}, encoding: {type: vocabulary}}",
+        "Up (2009),Up (2009),A (1999) (2001),no year,,Café (2001),(2009),Z (1900)",
+        {"year": [1, 1, 2, 0, 0, 2, 1, 3]},
+    ),
+    # Values without a match are left out before the list is cut.
+    "makers": Case(
+        "{kind: multi_valued, max_length: 2, keep: last, default: 'b:1', derive: {type: extract, pattern: '^(.*?):'}, "
+        "encoding: {type: hash, num_buckets: 5}}",
+        "a:1|b:2|c,?|:,,a:1|b:2|c:3,b:9:8,x|a:5,c:1,c",
+        {"makers": [[hashed(maker, 5) for maker in makers] for makers in ("ab", "b", "b", "bc", "b", "a", "c", "b")]},
+    ),
     # multi_valued: c is the third value of row 0; z is out of the vocabulary.
     "tags": Case(
         "{kind: multi_valued, weights: tag weights, max_length: 2, keep: last, combiner: sqrtn, "
