@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing lint clean
+.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking lint clean
 
 setup: .venv/.installed
 
@@ -31,6 +31,9 @@ benchmark-peers: .venv-peers/.installed  ## Other programs that benchmarks run, 
 
 benchmark-preprocessing: .venv/.installed benchmark-peers  ## The table in benchmarks/preprocessing.md; half an hour on two idle cores.
 	@$(PY) -m benchmarks.preprocessing
+
+benchmark-ranking: .venv/.installed benchmark-peers  ## The table in benchmarks/ranking.md; some six hours on two cores, in any number of parts.
+	@$(PY) -m benchmarks.ranking
 
 lint: .venv/.installed
 	@$(PY) -m ruff check .

@@ -56,6 +56,10 @@ class Results:
         known = self.runs.get((table.recipe, *run))
         return known is not None and known["settings"] == settings(run_config(table.recipe, *run, data_dir=""))
 
+    def has_baselines(self, table: Table) -> bool:
+        """Whether the other libraries have run."""
+        return any(key[0] == table.recipe and run["settings"] is None for key, run in self.runs.items())
+
 
 def preprocess(table: Table, inputs: Path, folder: Path) -> Path:
     """Returns the data directory of a table, made where it is missing."""
@@ -119,9 +123,7 @@ def main() -> int:
     work: list[tuple[Table, Path, list[Run]]] = []
     for table in [table for table in TABLES if table.recipe in flags.tables]:
         data = preprocess(table, flags.inputs, flags.folder).absolute()
-        if flags.peers.exists() and (
-            flags.again or not any(key[0] == table.recipe and run["settings"] is None for key, run in results.runs.items())
-        ):
+        if flags.peers.exists() and (flags.again or not results.has_baselines(table)):
             for result in baselines(table, data, flags.peers):
                 results.add(result)
         wanted = [run for run in table.runs if run[0] in (flags.rows or (run[0],)) and (flags.again or not results.has(table, run))]

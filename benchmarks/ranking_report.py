@@ -32,8 +32,8 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     threads = sorted({run["threads"] for run in runs})
     return [
         f"`make benchmark-ranking`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {'; '.join(versions)}. Mean and standard "
-        "deviation over seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test split "
-        f"scored once. Seconds an epoch: median of a run, mean over runs, each on {', '.join(map(str, threads))} thread(s) while the "
+        "deviation over seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
+        f"split scored once. Seconds an epoch: median of a run, mean over runs, each on {', '.join(map(str, threads))} thread(s) while the "
         "machine's other core was in use. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed>`; every "
         "run is a line of `ranking.jsonl`."
     ]
