@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from feature_specs import ColonnadeError
-from trainer.config import TrainingConfig, load_recipe
+from trainer.config import TrainingConfig
 from trainer.models.registry import find_model, get_model, list_models, register, resolve_hyper_parameters
 
 
@@ -23,8 +23,6 @@ def test_every_model_is_listed_with_its_paper() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ColonnadeError, match="Unknown model 'nmf'. Did you mean 'nfm'[?] Registered: .*nfm.* See --list_models."):
         find_model("nmf")
-    with pytest.raises(ColonnadeError, match="Unknown recipe 'none_such'"):
-        load_recipe("none_such", "nfm")
 
 
 OWN = """

@@ -1,0 +1,62 @@
+"""Recipes: every value of every row is one that its model or training takes, and rows are found by what the user gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import trainer.recipes
+from feature_specs import ColonnadeError
+from feature_specs.datasets import all_datasets
+from trainer.config import TrainingConfig
+from trainer.models.registry import get_model, hyper_parameters, list_models, resolve_hyper_parameters
+from trainer.recipes import list_rows, load_recipe
+
+FILES = sorted(path.stem for path in Path(trainer.recipes.__file__).parent.glob("*.yaml"))
+RANKING = {info.name for info in list_models() if info.task == "ranking"}
+
+
+@pytest.mark.parametrize(("file", "row"), [(file, row) for file in FILES for row in list_rows(file)])
+def test_every_row_can_be_trained(file: str, row: str) -> None:
+    recipe = load_recipe(f"{file}:{row}", None, None)
+    assert recipe.dataset in all_datasets()
+    model = get_model(str(recipe.model))
+    own = {name: value for name, value in recipe.values.items() if name in hyper_parameters(model)}
+    resolved = resolve_hyper_parameters(model, own)
+    assert {name: resolved[name] for name in own} == {name: tuple(v) if isinstance(v, list) else v for name, v in own.items()}
+    TrainingConfig.model_validate({name: value for name, value in recipe.values.items() if name not in own})
+
+
+@pytest.mark.parametrize("file", ["frappe"])
+def test_the_accuracy_table_has_every_ranking_model(file: str) -> None:
+    assert {load_recipe(f"{file}:{row}", None, None).model for row in list_rows(file)} == RANKING
+
+
+def test_a_recipe_is_found_by_what_was_given() -> None:
+    assert load_recipe(None, "nfm", "movielens_100k").values == {"batch_size": 256, "learning_rate": 5e-4}
+    assert load_recipe("none", "nfm", "movielens_100k").values == load_recipe(None, "lr", "movielens_100k").values == {}
+    assert load_recipe(None, "nfm", "my_spec").name == "none"
+    recipe = load_recipe("frappe", "deepfm", None)
+    assert (recipe.dataset, recipe.values["dropout"], recipe.values["batch_size"]) == ("frappe_resampled", 0.2, 4096)
+    assert load_recipe(None, "deepfm", "frappe").values == recipe.values
+    plus = load_recipe("frappe:autoint+", None, None)
+    assert (plus.name, plus.model, plus.values["hidden_units"]) == ("frappe:autoint+", "autoint", [400, 400, 400])
+    assert "model" not in plus.values
+    assert load_recipe("frappe:autoint+", "autoint", "frappe") == plus
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "message"),
+    [
+        ("none_such", "nfm", "Unknown recipe 'none_such'"),
+        ("frape", "nfm", "Unknown recipe 'frape'. Did you mean 'frappe'[?] Recipes: .*frappe"),
+        ("movielens_100k", "lr", "Recipe 'movielens_100k' has no values for model 'lr'.* It has: nfm"),
+        ("frappe:autoint-", None, "Recipe 'frappe' has no row 'autoint-'. Did you mean 'autoint[+]?'"),
+        ("frappe:autoint+", "nfm", "--recipe frappe:autoint[+] is for model 'autoint'. Received --model nfm"),
+        ("frappe", None, "Recipe 'frappe' has values for several models. Name one: --model, or --recipe frappe:ROW"),
+    ],
+)
+def test_unknown_recipes(name: str, model: str | None, message: str) -> None:
+    with pytest.raises(ColonnadeError, match=message):
+        load_recipe(name, model, None)
