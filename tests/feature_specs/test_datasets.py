@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import random
 import zipfile
@@ -15,6 +16,7 @@ import pytest
 from feature_specs.datasets import all_datasets, get_dataset
 from feature_specs.datasets.census import _COLUMNS
 from preprocessing.artifacts import DataDirectory
+from preprocessing.examples import SPLITS
 from preprocessing.pipeline import build
 from preprocessing.task import main
 
@@ -31,7 +33,7 @@ def test_each_says_where_it_is_from(spec: object) -> None:
     assert source.fetch or "--input" in source.instructions
 
 
-@pytest.mark.parametrize("name", ["movielens_1m", "criteo", "frappe", "frappe_log", "census"])
+@pytest.mark.parametrize("name", ["movielens_1m", "criteo", "criteo_encoded", "frappe", "frappe_log", "census"])
 def test_without_files_the_error_says_how_to_get_them(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         main(["--dataset", name, "--output", str(tmp_path / "data")])
@@ -43,7 +45,8 @@ def _movielens(folder: Path) -> None:
     users = "".join(
         f"{user}::{DICE.choice('MF')}::{DICE.choice([1, 18, 25])}::{DICE.randrange(21)}::0{2138 + user}\n" for user in range(1, 31)
     )
-    movies = "".join(f"{movie}::Caf\xe9 {movie} (1999)::{'|'.join(DICE.sample(['Drama', 'Comedy', 'War'], 2))}\n" for movie in range(1, 41))
+    genres = ["Drama", "Comedy", "War"]
+    movies = "".join(f"{i}::Caf\xe9 {i} ({1960 + i % 4})::{'|'.join(DICE.sample(genres, 2))}\n" for i in range(1, 41))
     pairs = {(DICE.randint(1, 30), DICE.randint(1, 40)): None for _ in range(300)}
     ratings = "".join(f"{user}::{movie}::{DICE.randint(1, 5)}::{978_300_000 + 60 * i}\n" for i, (user, movie) in enumerate([*pairs][:200]))
     with zipfile.ZipFile(folder / "ml-1m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -59,6 +62,13 @@ def _criteo(folder: Path) -> None:
         return "\t".join([str(DICE.randrange(2)), *numbers, *tokens])
 
     (folder / "train.txt").write_text("\n".join(row() for _ in range(200)) + "\n")
+
+
+def _criteo_encoded(folder: Path) -> None:
+    for part, count in {"train": 160, "test": 40}.items():
+        rows = (",".join(str(DICE.randrange(2 if i == 0 else 5)) for i in range(40)) for _ in range(count))
+        (folder / f"encoded_{part}.csv.xz").write_bytes(lzma.compress(("\n".join(rows) + "\n").encode()))
+    (folder / "raw_head.tsv").write_text("not encoded\n")
 
 
 def _frappe(folder: Path) -> None:
@@ -110,6 +120,8 @@ def _census(folder: Path) -> None:
     [
         ("movielens_1m", _movielens, {"in": 200, "out": 200, "rejected": 0}),
         ("criteo", _criteo, {"in": 200, "out": 200, "rejected": 0}),
+        ("criteo_encoded", _criteo_encoded, {"in": 200, "out": 200, "rejected": 0}),
+        ("movielens_1m_ratings", _movielens, {"in": 200, "out": 200, "rejected": 0}),
         ("frappe", _frappe, {"in": 200, "out": 200, "rejected": 0}),
         ("frappe_log", _frappe_log, {"in": 80, "out": 240, "rejected": 0}),
         ("census", _census, {"in": 201, "out": 200, "rejected": 1}),
@@ -121,11 +133,18 @@ def test_files_in_the_original_layout(name: str, write: Callable[[Path], None], 
     data = build(get_dataset(name), tmp_path / "data", [str(tmp_path / "raw")], show_progress=False)
     assert {key: data.statistics["rows"][key] for key in rows} == rows
     train = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "data").glob("train-*.parquet")))
-    assert set(train["label"].to_pylist()) == {0.0, 1.0}
-    if name == "movielens_1m":
+    assert set(train["label"].to_pylist()) == ({1.0, 2.0, 3.0, 4.0, 5.0} if name == "movielens_1m_ratings" else {0.0, 1.0})
+    if name.startswith("movielens_1m"):
         # The side tables are joined: nobody is without gender, no movie without its two genres.
         assert min(train["gender"].to_pylist()) > 0
         assert set(map(len, train["genres"].to_pylist())) == {2}
+        # Four years are taken from the titles.
+        assert (set(train["release_year"].to_pylist()), data.table_rows["release_year"]) == ({1, 2, 3, 4}, 6)
+    if name == "criteo_encoded":
+        assert data.statistics["splits"]["test"] == 40
+        assert 0 < data.statistics["splits"]["valid"] < 40
+        # 0 is a token like any other.
+        assert set(data.table_rows.values()) == {7}
     if name == "census":
         assert data.statistics["splits"]["test"] == 50
         assert "age_x_education_x_occupation" in data.table_rows
@@ -150,12 +169,14 @@ def _built(name: str, output: Path, inputs: list[str]) -> DataDirectory:
 def test_the_real_movielens_1m(tmp_path: Path) -> None:
     data = _built("movielens_1m", tmp_path / "data", _real("ml-1m/ml-1m.zip"))
     assert data.statistics["rows"]["in"] == data.statistics["rows"]["out"] == 1_000_209
-    # 6,040 users, 18 genres and 21 occupations, beside the rows for missing and unknown.
-    assert {name: data.table_rows[name] for name in ("user_id", "genres", "occupation")} == {
+    # 6,040 users, 18 genres, 21 occupations and 81 years, beside the rows for missing and unknown.
+    assert {name: data.table_rows[name] for name in ("user_id", "genres", "occupation", "release_year")} == {
         "user_id": 6_042,
         "genres": 20,
         "occupation": 23,
+        "release_year": 83,
     }
+    assert all(data.statistics["features"]["release_year"][split]["missing_share"] == 0 for split in SPLITS)
     assert 3_650 < data.table_rows["item_id"] <= 3_708
 
 
@@ -179,6 +200,11 @@ def test_the_real_frappe_files(tmp_path: Path) -> None:
 def test_the_real_criteo_heads(tmp_path: Path) -> None:
     data = _built("criteo", tmp_path / "data", _real(*(f"criteo/raw_head_{part}.tsv.xz" for part in ("train", "dev", "test"))))
     assert data.statistics["rows"]["out"] == 7_200 + 409 + 391
+
+
+def test_the_real_encoded_criteo(tmp_path: Path) -> None:
+    data = _built("criteo_encoded", tmp_path / "data", _real("criteo/encoded_train.csv.xz", "criteo/encoded_test.csv.xz"))
+    assert data.statistics["splits"] == {"train": 9_009, "valid": 991, "test": 10_000}
 
 
 def test_census_has_the_columns_of_the_original() -> None:

@@ -74,8 +74,8 @@ def test_what_is_broken_or_ambiguous_is_refused(pattern: str, message: str) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "int64", "derive": {"type": "extract", "pattern": "(a)"}}, "'f': derive 'extract' takes dtype 'string'. Received: 'int64'"),
-        ({"derive": {"type": "extract", "pattern": "(?=a)(b)"}}, r"'f': derive 'extract': '\(\?=' in the pattern '\(\?=a\)\(b\)' is not read"),
+        ({"dtype": "int64", "derive": {"type": "extract", "pattern": "(a)"}}, "'f': derive 'extract' takes dtype 'string'"),
+        ({"derive": {"type": "extract", "pattern": "(?=a)(b)"}}, r"'f': derive 'extract': '\(\?=' in the pattern '.*' is not read by RE2"),
         ({"derive": {"type": "extract", "pattern": "(a)"}, "default": "x"}, "'f': default .* should extract something. Received: 'x'"),
     ],
 )
