@@ -37,12 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=Path,
         help="gets the input's columns and the scores; the suffix tells the format",
     )
+    parser.add_argument(
+        "--source_layout",
+        action="store_true",
+        help="the rows are as in the data set's own files: delimiter, header, columns and encoding are the spec's; the label may be absent",
+    )
     flags: argparse.Namespace = parser.parse_all(arguments)
-    print(predict_file(flags.export_dir, flags.input, flags.output))
+    print(predict_file(flags.export_dir, flags.input, flags.output, flags.source_layout))
 
 
-def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
+def predict_file(export_dir: str | Path, source: Path, output: Path, like_source: bool = False) -> str:
     """Scores `source` into `output`; rows that cannot be read go to `OUTPUT.rejected.jsonl`.
+
+    Args:
+        export_dir: The exports of a run, or one of them.
+        source: The rows.
+        output: Gets them with their scores.
+        like_source: Whether the rows are in the layout of the data set's own files.
 
     Returns:
         One line that says what was done.
@@ -56,7 +67,7 @@ def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
     # Mistakes are told at once; TensorFlow, which takes seconds to import, comes after them.
     version = find_version(export_dir)
     spec = load_spec(version)
-    find_reader(source)
+    find_reader(source, spec, like_source)
     if output.is_dir():
         raise ColonnadeError(f"--output {str(output)!r} is a folder. Give the path of a file.")
     if output.resolve() == source.resolve():
@@ -67,19 +78,22 @@ def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
 
     from serving.module import output_names
     from serving.rejects import Rejects, count_rows
-    from serving.rows import read_batches
+    from serving.rows import read_batches, without_column
     from serving.signatures import to_tensors
     from serving.writers import open_writer
 
     started = time.perf_counter()
     rejected = output.with_name(output.name + ".rejected.jsonl")
-    rows = 0
+    rows, absent = 0, ""
     bar: Any = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]", disable=None)
     with bar, Rejects(rejected) as rejects, open_writer(output) as writer:
         model = load_model(version)  # its functions hold its variables weakly, so it has to stay
-        for batch in read_batches(source, spec, rejects, _BATCH_SIZE):
+        for batch in read_batches(source, spec, rejects, _BATCH_SIZE, like_source):
             scored = model.signatures["predict"](**to_tensors(batch.raw))
             table = batch.table
+            if like_source and (names := without_column(spec, table.column_names)):
+                # Side tables and histories are the job's to join.
+                absent = f"; no column, so missing: {', '.join(names)}"
             for name in output_names(spec):
                 if name in table.column_names:
                     raise ColonnadeError(f"Input file {str(source)!r} already has a column {name!r}. Rename or remove it.")
@@ -92,7 +106,7 @@ def predict_file(export_dir: str | Path, source: Path, output: Path) -> str:
             raise ColonnadeError(f"No row of {str(source)!r} can be read. The first, {rejects.first}. See {str(rejected)!r}.")
     seconds = time.perf_counter() - started
     aside = f"; {count_rows(rejects.count)} could not be read: see {rejected}" if rejects.count else ""
-    return f"scored {count_rows(rows)} in {seconds:.1f} s with {version}: {output}{aside}"
+    return f"scored {count_rows(rows)} in {seconds:.1f} s with {version}: {output}{aside}{absent}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
@@ -16,10 +17,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
+from feature_specs.sources import TextTable
+from feature_specs.spec import FeatureSpec
 from serving import delimited
 from serving.mixed import from_python
 from serving.rejects import Rejects
-from serving.text import Block, read_blocks
+from serving.text import read_blocks
 
 
 class Rows(NamedTuple):
@@ -39,8 +42,32 @@ class Rows(NamedTuple):
 Reader = Callable[[Path, Rejects], Iterator[Rows]]
 
 
-def find_reader(path: Path) -> Reader:
-    """Returns what reads `path`, told by its suffix.
+def source_layout(spec: FeatureSpec) -> TextTable:
+    """Returns the layout of the data set's own rows.
+
+    Raises:
+        ColonnadeError: They are no delimited text.
+    """
+    rows = spec.source.rows
+    if not isinstance(rows, TextTable):
+        raise ColonnadeError(
+            f"--source_layout is for data sets of delimited text; the files of {spec.name!r} are {rows.format}. Leave it out: "
+            "the suffix tells the format."
+        )
+    return rows
+
+
+def layout_hint(spec: FeatureSpec) -> str:
+    """Returns how files like the data set's own are read, where those say less about themselves than readers need; else ""."""
+    rows = spec.source.rows
+    if not isinstance(rows, TextTable) or (rows.header and rows.columns is None and len(rows.delimiter) == 1):
+        return ""
+    about = f"delimiter {rows.delimiter!r}, {'a' if rows.header else 'no'} header, the spec's columns"
+    return f" A file like the data set's own ({about}) is read by `python -m serving.predict --source_layout`."
+
+
+def find_reader(path: Path, spec: FeatureSpec | None = None, like_source: bool = False) -> Reader:
+    """Returns what reads `path`: told by its suffix or, where it is like the data set's own files, by the spec.
 
     Raises:
         ColonnadeError: The file is missing, empty or of no known format.
@@ -48,25 +75,31 @@ def find_reader(path: Path) -> Reader:
     if not path.is_file():
         raise ColonnadeError(f"There is no input file {str(path)!r}. Give --input a CSV, TSV, JSON lines or Parquet file.")
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if suffix not in _READERS:
+    if not like_source and suffix not in _READERS:
         raise ColonnadeError(
             f"Input file {str(path)!r} is of no known format. Received the suffix {suffix!r}; expected one of {', '.join(_READERS)}, "
-            "text also with .gz. Convert or rename the file."
+            f"text also with .gz. Convert or rename the file.{layout_hint(spec) if spec else ''}"
         )
     if path.stat().st_size == 0:
         raise ColonnadeError(f"Input file {str(path)!r} is empty.")
-    return _READERS[suffix]
+    return _READERS[suffix] if spec is None or not like_source else _read_source(source_layout(spec), spec.label.column)
 
 
-def read_rows(path: Path, rejects: Rejects) -> Iterator[Rows]:
+def read_rows(path: Path, rejects: Rejects, spec: FeatureSpec | None = None, like_source: bool = False) -> Iterator[Rows]:
     """Yields the rows of a CSV, TSV, JSON lines or Parquet file, told by its suffix; text may be gzipped (`.csv.gz`).
+
+    Args:
+        path: The file.
+        rejects: Takes what cannot be read.
+        spec: The data set.
+        like_source: Whether the file is in the layout of the data set's own rows, whatever its suffix.
 
     Raises:
         ColonnadeError: The file is missing, of no known format, empty or broken.
     """
     found = 0
     try:
-        for rows in find_reader(path)(path, rejects):
+        for rows in find_reader(path, spec, like_source)(path, rejects):
             found += len(rows.lines)
             yield rows
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
@@ -91,10 +124,25 @@ def _read_csv(usual: str) -> Reader:
             for block in read_blocks(stream, quoting=True):
                 if names is None:
                     names, delimiter = delimited.header(path, block.rows()[0], usual)
-                    end = int(block.starts[1]) if len(block.starts) > 1 else len(block.data)
-                    block = Block(block.data[end:], block.starts[1:] - end, block.lines[1:])
+                    block = block.without_first()
                 if len(block.starts):
                     table, lines = delimited.parse(path, block, names, delimiter, rejects)
+                    yield Rows(table, lines, share())
+
+    return read
+
+
+def _read_source(layout: TextTable, label: str | None) -> Reader:
+    def read(path: Path, rejects: Rejects) -> Iterator[Rows]:
+        names, quoting = None, delimited.is_quoted(layout)
+        with _opened(path) as (stream, share):
+            text: Any = stream if layout.encoding == "utf-8" else codecs.EncodedFile(stream, "utf-8", layout.encoding)
+            for block in read_blocks(text, quoting=quoting):
+                if names is None:
+                    names = delimited.source_columns(path, block.rows(), layout, label)
+                    block = block.without_first() if layout.header else block
+                if len(block.starts):
+                    table, lines = delimited.parse(path, block, names, layout.delimiter, rejects, quoting)
                     yield Rows(table, lines, share())
 
     return read

@@ -15,7 +15,7 @@ from feature_specs.features import AnyFeature, MultiValuedFeature
 from feature_specs.spec import FeatureSpec
 from serving.convert import convert, missing
 from serving.mixed import one_row, whole
-from serving.readers import Rows, read_rows
+from serving.readers import Rows, layout_hint, read_rows
 from serving.rejects import Rejects
 from serving.signatures import RawExamples
 
@@ -34,17 +34,18 @@ class Batch(NamedTuple):
     share: float
 
 
-def read_batches(path: Path, spec: FeatureSpec, rejects: Rejects, batch_size: int) -> Iterator[Batch]:
+def read_batches(path: Path, spec: FeatureSpec, rejects: Rejects, batch_size: int, like_source: bool = False) -> Iterator[Batch]:
     """Yields the rows of a file as raw examples, in its order and in bounded memory.
 
     A feature is read from the column of its name, else from its raw column; without either it is missing. Rows with a value that does
-    not fit are set aside in `rejects`, unless the feature declares such values missing (`on_invalid`).
+    not fit are set aside in `rejects`, unless the feature declares such values missing (`on_invalid`). With `like_source` the file is in
+    the layout of the data set's own rows.
 
     Raises:
         ColonnadeError: The file is missing, of no known format, empty or broken, or has the column of no feature.
     """
     known = False
-    for rows in read_rows(path, rejects):
+    for rows in read_rows(path, rejects, spec, like_source):
         if not rows.table.num_rows:
             continue
         # JSON lines may have other columns further on; the first rows decide whether this is a file of ours at all.
@@ -53,13 +54,19 @@ def read_batches(path: Path, spec: FeatureSpec, rejects: Rejects, batch_size: in
         if not known:
             raise ColonnadeError(
                 f"Input file {str(path)!r} has the column of no feature. Received the columns {_listed(rows.table.column_names)}; "
-                f"expected some of {_listed([f.name for f in spec.features if f.raw_inputs])}."
+                f"expected some of {_listed([f.name for f in spec.features if f.raw_inputs])}.{layout_hint(spec)}"
             )
         for start in range(0, rows.table.num_rows, batch_size):
             part = Rows(rows.table.slice(start, batch_size), rows.lines[start : start + batch_size], rows.share)
             batch = _to_batch(path, spec, found, part, rejects)
             if batch.table.num_rows:
                 yield batch
+
+
+def without_column(spec: FeatureSpec, columns: list[str]) -> list[str]:
+    """Returns the features that a file with these columns has nothing for."""
+    found = _columns(spec, columns)
+    return [feature.name for feature in spec.features if feature.raw_inputs and feature.name not in found]
 
 
 class _Found(NamedTuple):

@@ -32,6 +32,11 @@ class Block(NamedTuple):
         ends = [*self.starts[1:].tolist(), len(self.data)]
         return [self.data[start:end].strip(b"\r\n") for start, end in zip(self.starts.tolist(), ends, strict=True)]
 
+    def without_first(self) -> Block:
+        """Returns all rows but the first, such as a header."""
+        end = int(self.starts[1]) if len(self.starts) > 1 else len(self.data)
+        return Block(self.data[end:], self.starts[1:] - end, self.lines[1:])
+
 
 def read_blocks(stream: BinaryIO, *, quoting: bool, block_bytes: int = _BLOCK_BYTES) -> Iterator[Block]:
     """Cuts a stream between rows, in bounded memory.
