@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from feature_specs import validation
 from feature_specs.base import Column
@@ -43,6 +43,7 @@ class Label(Frozen):
         negative: Raw values that make a row negative; all others are set aside. Where not given, whatever is not positive is negative.
         implicit: Every row is a 1, such as a log of clicks; sampled negatives bring the 0s.
         task: What the model is trained for.
+        weight: Raw column with the weight of each row in the training loss, 0 or more; all count once where not given.
     """
 
     column: str | None = None
@@ -51,6 +52,13 @@ class Label(Frozen):
     negative: tuple[str, ...] = ()
     implicit: bool = False
     task: Literal["binary", "regression"] = "binary"
+    weight: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _keep_tag(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out a weight that is not given: specs without one keep the fingerprints that they had before there were weights."""
+        tree: dict[str, Any] = serialize(self)
+        return {name: value for name, value in tree.items() if name != "weight" or value is not None}
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Label:
@@ -64,6 +72,8 @@ class Label(Frozen):
             raise ValueError(f"the label's values {sorted(set(self.positive) & set(self.negative))} are positive and negative.")
         if self.task == "regression" and (self.threshold is not None or self.positive or self.implicit):
             raise ValueError("the label of a regression is a number as it is. Leave out threshold, positive and implicit.")
+        if self.weight is not None and self.weight == self.column:
+            raise ValueError(f"the label's weight is its own column {self.column!r}. Name the column that says how much a row counts.")
         return self
 
 
@@ -184,11 +194,13 @@ class FeatureSpec(Frozen):
 
     @property
     def column_types(self) -> dict[str, RawType]:
-        """Type of every raw column that is read: of a feature, of its weights, of the label or of a key (string; the time is int64)."""
+        """Type of every raw column that is read: of a feature or its weights, of the label or its weight, of a key (string, or int64)."""
         types: dict[str, RawType] = {f.raw_column: f.raw_type for f in self.read_features}
         types.update({f.weights: "float32" for f in self.features if isinstance(f, MultiValuedFeature) and f.weights})
         if self.label.column is not None:
             types.setdefault(self.label.column, "string" if self.label.positive else "float32")
+        if self.label.weight is not None:
+            types.setdefault(self.label.weight, "float32")
         if self.keys.time is not None:
             types.setdefault(self.keys.time, "int64")
         by = self.split.by if isinstance(self.split, RandomSplit) else ()

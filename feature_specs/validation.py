@@ -163,6 +163,8 @@ def _check_keys(spec: FeatureSpec) -> None:
         raise ValueError(f"{what} needs {' and '.join(keys)}. Name the raw columns that hold them.")
     if spec.negatives is not None and (kept := {spec.keys.user, spec.keys.time} & set(spec.negatives.resample)):
         raise ValueError(f"negatives.resample names {', '.join(map(repr, sorted(map(str, kept))))}: a negative keeps its user and time.")
+    if spec.negatives is not None and spec.label.weight in spec.negatives.resample:
+        raise ValueError(f"negatives.resample names {spec.label.weight!r}, the label's weight: a negative has that of its positive.")
     if spec.negatives is not None and spec.label.task != "binary":
         raise ValueError("negatives have label 0, which goes with a binary label. Remove `negatives`, or set `task: binary`.")
 

@@ -217,6 +217,9 @@ def _readable_part(spec: FeatureSpec, columns: Sequence[str]) -> tuple[FeatureSp
     if label.column is not None and label.column not in columns:
         found.notes.append(f"there is no column {label.column!r}: labels are not compared")
         label = Label(implicit=True)
+    elif label.weight is not None and label.weight not in columns:
+        found.notes.append(f"there is no column {label.weight!r}: the weights of rows are not read")
+        label = label.model_copy(update={"weight": None})
     # Not validated again: crosses read nothing, and what they need may be missing.
     return spec.model_copy(
         update={

@@ -1,7 +1,7 @@
 """Raw examples: what the transform graph takes, as Arrow tables.
 
 The columns are `spec.raw_inputs`, without nulls: a missing value is "", -1 or NaN, and lists hold no missing values. Beside them the label,
-the keys (`_user`, `_item`, `_group`, `_time`) and, inside the job, the split.
+the keys (`_user`, `_item`, `_group`, `_time`), the weight (`_weight`) where rows have one and, inside the job, the split.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 from feature_specs import Column, FeatureSpec, Hour, Identity, MultiValuedFeature, SequenceFeature, Weekday
 from feature_specs.features import AnyFeature, TokenFeature
 from preprocessing.extraction import without_mismatches
-from preprocessing.labels import labels
+from preprocessing.labels import labels, row_weights
 from preprocessing.sources.casting import cast, cast_lists, cast_vectors
 
 SPLITS = ("train", "valid", "test")
@@ -49,7 +49,7 @@ def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa
         columns: By raw column name, text [N] (see `preprocessing.sources.casting`), null where missing.
 
     Returns:
-        Examples [N] with the features that are read from a column, `label` and the keys; and by row, why it has to be rejected.
+        Examples [N] with the features that are read from a column, `label`, the keys and the weight; and by row, why it has to be rejected.
     """
     reasons: dict[int, str] = {}
     values: dict[str, pa.Array] = {}
@@ -74,6 +74,8 @@ def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa
             _note(reasons, invalid, column, columns[column], "an integer" if name == "_time" else "one value")
     num_rows = len(next(iter(columns.values())))
     label = labels(spec.label, columns, num_rows, reasons)
+    if spec.label.weight is not None:
+        keys["_weight"] = row_weights(spec.label.weight, columns[spec.label.weight], reasons)
     ordered = {c.name: values[c.name] for c in spec.raw_inputs if c.name in values}
     return pa.table({**ordered, "label": label, **keys}), reasons
 

@@ -90,6 +90,9 @@ def _with_negatives(
         label = np.where(other >= 0, 0, batch["label"].to_numpy()).astype(np.float32)
         batch = batch.set_column(batch.column_names.index("label"), "label", pa.array(label))
         batch = batch.append_column("_split", rows["_split"].take(pa.array(own)))
+        if "_weight" in rows.column_names:
+            # That of the positive, also where a side table has the weights of items: a row of weight n is as good as n rows.
+            batch = batch.set_column(batch.column_names.index("_weight"), "_weight", rows["_weight"].take(pa.array(own)))
         batch = _with_histories(batch, histories, own)
         # Of two good rows a bad one may be made, where a list and its weights are not resampled together: then there is no such negative.
         kept = np.ones(len(batch), bool)

@@ -1,4 +1,4 @@
-"""Labels: what a ranking model learns, made of a raw column."""
+"""Labels, what a ranking model learns, and the weights of rows: each made of a raw column."""
 
 from __future__ import annotations
 
@@ -30,6 +30,23 @@ def labels(label: Label, columns: Mapping[str, pa.Array], num_rows: int, reasons
     cells, several = shaped(columns[label.column], 0)
     _note(reasons, several, label.column, columns[label.column], "one value")
     return _by_value(label, cells, reasons) if label.positive else _by_number(label, cells, reasons)
+
+
+def row_weights(column: str, cells: pa.Array, reasons: dict[int, str]) -> pa.Array:
+    """Returns how much each row counts in the training loss, float32 [N]; what is returned for a row that `reasons` explains is no weight.
+
+    Args:
+        column: Name of the raw column.
+        cells: Binary [N], or lists of one value; null where missing.
+        reasons: As for `labels`.
+    """
+    values, several = shaped(cells, 0)
+    _note(reasons, several, column, cells, "one value")
+    array, invalid = cast(values, "float32")
+    numbers = array.to_numpy(zero_copy_only=False)
+    _note(reasons, invalid | (numbers < 0), column, values, "a finite number of 0 or more")
+    _note_missing(reasons, np.isnan(numbers), column, "weight")
+    return array
 
 
 def _by_number(label: Label, cells: pa.Array, reasons: dict[int, str]) -> pa.Array:
@@ -68,9 +85,9 @@ def _note(reasons: dict[int, str], wrong: np.ndarray, column: str, cells: pa.Arr
         reasons.setdefault(row, f"column {column!r}: {_shown(cells[row].as_py())} is not {expected}")
 
 
-def _note_missing(reasons: dict[int, str], missing: np.ndarray, column: str) -> None:
+def _note_missing(reasons: dict[int, str], missing: np.ndarray, column: str, what: str = "label") -> None:
     for row in np.flatnonzero(missing).tolist():
-        reasons.setdefault(row, f"label {column!r} is missing")
+        reasons.setdefault(row, f"{what} {column!r} is missing")
 
 
 def _shown(value: bytes | list[bytes] | None) -> str:

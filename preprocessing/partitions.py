@@ -88,7 +88,7 @@ def deal_out(
         write_table(record["moments"], pa.table({"cells": moments.cells, "counts": moments.counts}))
     if spec.negatives is not None:
         # Features are made again when items have been drawn and side tables joined; until then only this of them is needed.
-        first = [name for name in examples.column_names if name in (*key_columns(spec), "label", "_split", *sources(spec))]
+        first = [name for name in examples.column_names if name in (*key_columns(spec), "label", "_weight", "_split", *sources(spec))]
         examples = pa.table({**{name: examples[name] for name in first}, **{RAW + name: column for name, column in raw.items()}})
         record["items"] = f"{staging}/items/{index:05d}.arrow"
         write_table(record["items"], distinct_items(examples.select(["_item", *(RAW + name for name in resampled(spec))])))

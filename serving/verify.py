@@ -114,7 +114,7 @@ def own_files(spec: FeatureSpec, source: Path) -> list[str]:
 
 def _has_layout(spec: FeatureSpec, source: Path) -> bool:
     """Whether a file is of the format of the data set's rows and has their columns."""
-    name, columns = source.name.removesuffix(".gz"), set(spec.column_types)
+    name, columns = source.name.removesuffix(".gz"), set(spec.column_types) - {spec.label.weight}
     match spec.source.rows:
         case TextTable() as rows:
             return not name.endswith(_TYPED) and (not rows.header or columns <= _header(source, rows.delimiter))

@@ -44,7 +44,7 @@ ALLOWED = {
     "trainer.exporters": ("feature_specs",),
     "trainer.input_fns": ("feature_specs",),
     "trainer.column_text": (),
-    "trainer.tasks": ("feature_specs", "trainer.metrics"),
+    "trainer.tasks": ("feature_specs", "trainer.config", "trainer.metrics"),
     "trainer.loop": (
         "feature_specs",
         "trainer.config",

@@ -88,7 +88,7 @@ class ColumnSource:
             return
         with batches.errors_of_reading():
             first = list(batches.dataset().take(1))
-        for features, _ in first:
+        for features, *_ in first:
             examples = to_examples(features, self.inputs.parsing_spec, _SAMPLE_ROWS)
             partial = run_dir / f".{SAMPLE}.partial"
             with tf.io.TFRecordWriter(str(partial)) as writer:

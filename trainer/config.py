@@ -34,6 +34,9 @@ class TrainingConfig(BaseModel):
         steps_per_call: Steps run by one call into the graph.
         checkpoint_steps: Steps between checkpoints inside an epoch; one is written after every epoch as well.
         shuffle_rows: Rows held in memory to be shuffled.
+        positive_weight: How often a positive counts in the training loss; probabilities stay those of the data (binary labels only).
+        negative_sampling_rate: Share of the negatives that the data was left with; probabilities are those from before (binary only).
+        threshold: Probability from which a row counts as predicted positive, for accuracy, precision and recall (binary only).
         seed: Of the initial weights, dropout and the order of the examples.
     """
 
@@ -60,6 +63,9 @@ class TrainingConfig(BaseModel):
     steps_per_call: PositiveInt = 10
     checkpoint_steps: PositiveInt = 1000
     shuffle_rows: PositiveInt = 1 << 18
+    positive_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    negative_sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 

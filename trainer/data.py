@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from feature_specs.base import Column as SpecColumn
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
 
-LABEL = "label"
+LABEL, WEIGHT = "label", "_weight"
 
 
 class _RowGroup(NamedTuple):
@@ -57,7 +57,7 @@ Column = NDArray | Lists
 
 
 class ParquetBatches:
-    """The rows of one split, as batches of `(features, label)`.
+    """The rows of one split, as batches of `(features, label)`, or `(features, label, weight)` where the spec's label has a weight.
 
     Features are what the transform graph gives, a tensor a column of `spec.outputs`: single values `[B]`, vectors `[B, size]`, lists
     `[B, T]`, padded on the right to the longest of the batch: ids with 0, numbers with NaN, steps with -1.
@@ -76,7 +76,8 @@ class ParquetBatches:
     def __init__(self, shards: Sequence[Path], spec: FeatureSpec, batch_size: int, *, shuffle_rows: int = 0, seed: int = 0) -> None:
         self.spec, self.batch_size, self.shuffle_rows, self.seed = spec, batch_size, shuffle_rows, seed
         self.shards = list(shards)
-        self.columns = [*(column.name for column in spec.outputs), LABEL]
+        self._beside = (LABEL,) if spec.label.weight is None else (LABEL, WEIGHT)
+        self.columns = [*(column.name for column in spec.outputs), *self._beside]
         self._vectors = {column.name: column.size for column in spec.outputs if column.layout == "vector"}
         self._padding = spec.paddings
         self._groups = [group for number, path in enumerate(self.shards) for group in self._read_footer(number, path)]
@@ -114,7 +115,7 @@ class ParquetBatches:
                 raise
             raise self._failure from error
 
-    def batches(self, epoch: int = 0, start_batch: int = 0) -> Iterator[tuple[dict[str, NDArray], NDArray]]:
+    def batches(self, epoch: int = 0, start_batch: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yields what `dataset` holds, as NumPy arrays."""
         pending: list[dict[str, Column]] = []
         waiting = 0
@@ -175,8 +176,8 @@ class ParquetBatches:
         table = pa.concat_tables(tables).combine_chunks()
         return {name: _to_numpy(table[name], self._vectors.get(name)) for name in self.columns}
 
-    def _collate(self, pieces: Sequence[dict[str, Column]]) -> tuple[dict[str, NDArray], NDArray]:
-        batch = {}
+    def _collate(self, pieces: Sequence[dict[str, Column]]) -> tuple[Any, ...]:
+        batch: dict[str, NDArray] = {}
         for name in pieces[0]:
             parts = [piece[name] for piece in pieces]
             if isinstance(parts[0], Lists):
@@ -186,7 +187,7 @@ class ParquetBatches:
                 batch[name] = Lists(values, np.cumsum(lengths) - lengths, lengths).padded(self._padding[name])
             else:
                 batch[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        return batch, batch.pop(LABEL)
+        return batch, *(batch.pop(name) for name in self._beside)
 
 
 def _unreadable(path: Path, error: Exception) -> ColonnadeError:
@@ -204,9 +205,10 @@ def _to_numpy(column: pa.ChunkedArray, size: int | None = None) -> Column:
     return array.to_numpy(zero_copy_only=False)
 
 
-def element_spec(spec: FeatureSpec) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec]:
-    """Returns the types of a batch, `(features, label)`."""
-    return {c.name: tf.TensorSpec(_shape(c), tf.as_dtype(c.dtype)) for c in spec.outputs}, tf.TensorSpec([None], tf.float32)
+def element_spec(spec: FeatureSpec) -> tuple[Any, ...]:
+    """Returns the types of a batch: features by name, label and, where the spec's label has one, weight."""
+    features = {c.name: tf.TensorSpec(_shape(c), tf.as_dtype(c.dtype)) for c in spec.outputs}
+    return features, *[tf.TensorSpec([None], tf.float32)] * (1 if spec.label.weight is None else 2)
 
 
 def _shape(column: SpecColumn) -> list[int | None]:

@@ -29,7 +29,7 @@ from trainer.precision import precision_policy
 from trainer.run import RunDirectory
 from trainer.specs import EvalSpec, InputFn, Split, TrainSpec
 from trainer.step_fitting import fit_steps
-from trainer.tasks import TASKS, RankingTask, task_of
+from trainer.tasks import RankingTask, make_task, task_of
 
 __all__ = [
     "BestExporter",
@@ -48,7 +48,7 @@ class Estimator:
     """Trains, evaluates, predicts with and exports one model.
 
     It is made of a run configuration, and then trained on the data directory that this names; or of `tf.feature_column` columns, and then
-    trained on input_fns: functions that return a `tf.data.Dataset` of batches `(features, labels)`, without any preprocessing job. The
+    trained on input_fns: functions that return a `tf.data.Dataset` of batches `(features, labels)` or `(features, labels, weights)`. The
     run directory holds all state: an estimator made again on it goes on where the last one stopped.
 
     Args:
@@ -94,7 +94,7 @@ class Estimator:
             source = ColumnSource(columns, linear_columns)
             self._columns = source
             config = source.run_config(config or RunConfig(), model, hyper_parameters, task)
-            self._make_model(config, TASKS[task](), source.inputs, source.element_spec)
+            self._make_model(config, make_task(task, config.training), source.inputs, source.element_spec)
             self.run = RunDirectory.create(Path(run_dir), config, None)
         self.config = self.run.config
         self.loop.restore(self.run.last)
@@ -109,7 +109,9 @@ class Estimator:
             )
         # The model first: settings that it cannot be made with should leave no run directory behind.
         inputs = Inputs(self.spec, self.data.table_rows, self.data.pretrained)
-        self._make_model(config, task_of(self.spec), inputs, element_spec(self.spec))
+        self._make_model(config, task_of(self.spec, config.training), inputs, element_spec(self.spec))
+        if self.task.name == "regression":
+            self.loop.start_at(self.data.statistics["label"]["train"])
         self.run = RunDirectory.create(run_dir, config, self.data)
 
     @classmethod
@@ -123,7 +125,7 @@ class Estimator:
             )
         estimator.run, estimator.spec = run, run.spec
         inputs = Inputs(run.spec, run.table_rows, run.pretrained)
-        estimator._make_model(run.config, task_of(run.spec), inputs, element_spec(run.spec))
+        estimator._make_model(run.config, task_of(run.spec, run.config.training), inputs, element_spec(run.spec))
         return estimator
 
     def _make_model(self, config: RunConfig, task: RankingTask, inputs: object, elements: tuple) -> None:
@@ -203,7 +205,7 @@ class Estimator:
         batches = self.batches(data, labelled=False)
         model = self.model
         with batches.errors_of_reading():
-            for features, _ in batches.dataset():
+            for features, *_ in batches.dataset():
                 logits = model(features, training=False).numpy()
                 yield {"predictions": logits} if self.task.name == "regression" else {"logits": logits, "probabilities": sigmoid(logits)}
 

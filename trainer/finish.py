@@ -9,7 +9,8 @@ from serving.skew import compare_sample
 from trainer.estimator import Estimator
 from trainer.run import RunDirectory
 
-_SHOWN = ("auc", "gauc", "log_loss", "normalized_entropy", "pr_auc", "accuracy", "ece", "rmse", "mae")
+_SHOWN = ("auc", "gauc", "log_loss", "normalized_entropy", "pr_auc", "accuracy", "precision", "recall", "ece", "rmse", "mae")
+_AT_THRESHOLD = ("accuracy", "precision", "recall")
 
 
 def finish_run(estimator: Estimator, started: float) -> None:
@@ -37,6 +38,7 @@ def finish_run(estimator: Estimator, started: float) -> None:
         "protocol": f"{estimator.spec.split.type} split; best epoch by validation {estimator.task.monitor}; test scored once",
         "parameters": estimator.loop.parameters,
         "metrics": {"valid": valid, "test": test},
+        **({"threshold": run.config.training.threshold} if estimator.task.name == "binary" else {}),
         "parts": parts,
         "skew": {"features": skew.features, "score": skew.score},
         "examples_per_second": max(line["examples_per_second"] for line in epochs),
@@ -66,7 +68,8 @@ def print_result(run: RunDirectory) -> None:
     print(f"  {'':<20}{'valid':>10}{'test':>10}")
     for name in shown:
         values = (metrics[split][name] for split in ("valid", "test"))
-        print(f"  {name:<20}" + "".join(f"{value:>10.5f}" if value is not None else f"{'undefined':>10}" for value in values))
+        shown_name = f"{name} @{result.get('threshold', 0.5):g}" if name in _AT_THRESHOLD else name
+        print(f"  {shown_name:<20}" + "".join(f"{value:>10.5f}" if value is not None else f"{'undefined':>10}" for value in values))
     shares = "  ".join(f"{name} {share:.0%}" for name, share in result["parts"].items())
     print(f"  parts of the logit    {shares}")
     print(f"  skew, trained/served  features {result['skew']['features']:.2g}  score {result['skew']['score']:.2g}")

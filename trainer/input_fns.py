@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError, did_you_mean
 
-_EXPECTED = "a tf.data.Dataset of batches (features, labels), features being a dictionary"
+_EXPECTED = "a tf.data.Dataset of batches (features, labels) or (features, labels, weights), features being a dictionary"
 
 
 class InputFnBatches:
-    """The batches of one input_fn, `(features, labels)`; labels are `[B]` float32.
+    """The batches of one input_fn, `(features, labels)` or `(features, labels, weights)`; labels and weights are `[B]` float32.
 
     Args:
         input_fn: Returns the dataset; called once a pass.
@@ -46,13 +46,17 @@ class InputFnBatches:
     def dataset(self, epoch: int = 0, start_batch: int = 0) -> tf.data.Dataset:  # noqa: ARG002 (all passes are alike)
         """Returns the batches of one pass from `start_batch` on."""
         dataset = self._made()
-        features, labels = _parts(dataset, self.labelled)
+        features, labels, *weights = _parts(dataset, self.labelled)
         _check_features(features, self.parsing_spec)
-        _check_labels(labels, self.labelled)
+        if labels is not None or self.labelled:
+            _check_column("Labels", labels)
+        for each in weights:
+            _check_column("Weights", each)
         keys = list(self.parsing_spec)
 
-        def prepared(features: Mapping[str, Any], labels: Any = None) -> tuple[dict[str, Any], tf.Tensor]:  # noqa: ANN401
-            return {key: self._as_parsed(key, features) for key in keys}, self._labels(labels, features)
+        def prepared(features: Mapping[str, Any], labels: Any = None, *weights: Any) -> tuple[Any, ...]:  # noqa: ANN401
+            beside = self._labels(labels, features), *(_row_weights(each) for each in weights)
+            return {key: self._as_parsed(key, features) for key in keys}, *beside
 
         prepare = prepared if isinstance(dataset.element_spec, tuple) else lambda features: prepared(features)
         # Skipped before it is prepared: bad labels in batches that are done with are nobody's business.
@@ -101,23 +105,34 @@ class InputFnBatches:
             feature = features[next(iter(self.parsing_spec))]
             rows = feature.dense_shape[0] if isinstance(feature, tf.SparseTensor) else feature.shape[0] or tf.shape(feature)[0]
             return tf.fill([rows], float("nan"))
-        labels = tf.ensure_shape(labels, [None, 1]) if labels.shape.rank == 2 else labels
-        flat = tf.reshape(tf.cast(labels, tf.float32), [-1])
+        flat = _flat(labels)
         valid = (flat == 0) | (flat == 1) if self.task == "binary" else tf.math.is_finite(flat)
-        wanted = "0 or 1" if self.task == "binary" else "finite numbers"
-        check = tf.debugging.Assert(tf.reduce_all(valid), [f"labels should be {wanted}. Received a batch with others"], summarize=8)
-        with tf.control_dependencies([check] if check is not None else []):
-            return tf.identity(flat)
+        return _checked(flat, valid, f"labels should be {'0 or 1' if self.task == 'binary' else 'finite numbers'}")
 
 
-def _parts(dataset: tf.data.Dataset, labelled: bool) -> tuple[Mapping[str, Any], Any]:
+def _row_weights(weights: Any) -> tf.Tensor:  # noqa: ANN401
+    flat = _flat(weights)
+    return _checked(flat, tf.math.is_finite(flat) & (flat >= 0), "weights should be finite numbers of 0 or more")
+
+
+def _flat(column: Any) -> tf.Tensor:  # noqa: ANN401
+    return tf.reshape(tf.cast(tf.ensure_shape(column, [None, 1]) if column.shape.rank == 2 else column, tf.float32), [-1])
+
+
+def _checked(column: tf.Tensor, valid: tf.Tensor, expected: str) -> tf.Tensor:
+    check = tf.debugging.Assert(tf.reduce_all(valid), [f"{expected}. Received a batch with others"], summarize=8)
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.identity(column)
+
+
+def _parts(dataset: tf.data.Dataset, labelled: bool) -> tuple[Any, ...]:
     element = dataset.element_spec
-    features, labels = element if isinstance(element, tuple) and len(element) == 2 else (element, None)
+    features, labels, *weights = element if isinstance(element, tuple) and len(element) in (2, 3) else (element, None)
     if not isinstance(features, Mapping):
         raise ColonnadeError(f"input_fn should give {_EXPECTED}. Received elements: {element}.")
     if labels is None and labelled:
         raise ColonnadeError("input_fn gives features without labels. Return a dataset of (features, labels).")
-    return features, labels
+    return features, labels, *weights
 
 
 def _check_features(features: Mapping[str, Any], parsing_spec: Mapping[str, Any]) -> None:
@@ -137,19 +152,16 @@ def _check_features(features: Mapping[str, Any], parsing_spec: Mapping[str, Any]
             raise ColonnadeError(f"Feature {key!r} is not batched. Call .batch(...) on the dataset in the input_fn.")
 
 
-def _check_labels(labels: Any, labelled: bool) -> None:  # noqa: ANN401 (whatever the dataset holds)
-    if labels is None and not labelled:
-        return
-    if not isinstance(labels, tf.TensorSpec):
-        raise ColonnadeError(f"Labels should be one dense tensor, [B] or [B, 1]. Received: {labels}.")
-    if labels.dtype == tf.string:
-        raise ColonnadeError(
-            'Labels should be numbers. Received: string. Convert them in the input_fn, as in tf.cast(labels == ">50K", tf.float32).'
-        )
-    rank = labels.shape.rank
-    if rank is not None and (rank not in (1, 2) or (rank == 2 and labels.shape[1] not in (1, None))):
+def _check_column(what: str, column: Any) -> None:  # noqa: ANN401 (whatever the dataset holds)
+    if not isinstance(column, tf.TensorSpec):
+        raise ColonnadeError(f"{what} should be one dense tensor, [B] or [B, 1]. Received: {column}.")
+    if column.dtype == tf.string:
+        how = 'tf.cast(labels == ">50K", tf.float32)' if what == "Labels" else "tf.strings.to_number(weights)"
+        raise ColonnadeError(f"{what} should be numbers. Received: string. Convert them in the input_fn, as in {how}.")
+    rank = column.shape.rank
+    if rank is not None and (rank not in (1, 2) or (rank == 2 and column.shape[1] not in (1, None))):
         hint = " Call .batch(...) on the dataset in the input_fn." if rank == 0 else ""
-        raise ColonnadeError(f"Labels should have shape [B] or [B, 1]. Received: {labels.shape}.{hint}")
+        raise ColonnadeError(f"{what} should have shape [B] or [B, 1]. Received: {column.shape}.{hint}")
 
 
 def _name(input_fn: Callable[..., Any]) -> str:

@@ -37,7 +37,7 @@ class Batches(Protocol):
     """What can be scored."""
 
     def dataset(self) -> tf.data.Dataset:
-        """Returns batches `(features, label)`."""
+        """Returns batches `(features, label)` or `(features, label, weight)`."""
 
     def errors_of_reading(self) -> AbstractContextManager[None]:
         """Inside, errors of reading are clear."""
@@ -64,7 +64,7 @@ class Loop:
         model: A scorer, not yet built.
         task: Gives the loss.
         config: How to train.
-        element_spec: Of the batches, `(features, label)`.
+        element_spec: Of the batches; the first part is that of the features.
     """
 
     def __init__(self, model: RankingModel, task: RankingTask, config: TrainingConfig, element_spec: tuple) -> None:
@@ -76,7 +76,8 @@ class Loop:
             )
         self.position = Position()
         with self.strategy.scope():
-            model({name: _placeholder(spec) for name, spec in element_spec[0].items()})
+            self._some_rows = {name: _placeholder(spec) for name, spec in element_spec[0].items()}
+            model(self._some_rows)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self._position = tf.Variable("", dtype=tf.string, trainable=False)
@@ -92,6 +93,15 @@ class Loop:
     def parameters(self) -> int:
         """Number of trained parameters."""
         return int(sum(np.prod(variable.shape) for variable in self.model.trainable_variables))
+
+    def start_at(self, logit: float) -> None:
+        """Moves the bias of the logits by `logit`, so that training does not begin with the way there; to be called before the first step.
+
+        A bias on the wide side stays as it is: FTRL takes it that its weights began at 0, and is soon there.
+        """
+        bias = self.model.output_bias(self._some_rows)
+        if bias is not None and not any(bias is variable for layer in self.model.wide_layers for variable in layer.trainable_variables):
+            bias.assign(bias.numpy() + np.float32(logit))
 
     def train(self, iterator: object, steps: int) -> None:
         """Runs `steps` steps on the next batches of `iterator`.
@@ -122,29 +132,28 @@ class Loop:
     @tf.function(reduce_retracing=True)
     def _train(self, iterator: object, steps: tf.Tensor) -> None:
         for _ in tf.range(steps):
-            features, labels = next(iterator)  # type: ignore[call-overload]
-            self.strategy.run(self._train_step, args=(features, labels))
+            self.strategy.run(self._train_step, args=next(iterator))  # type: ignore[call-overload]
 
     @tf.function(reduce_retracing=True)
     def _train_some(self, iterator: Any, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: ANN401 (of a dataset)
         done, examples = tf.constant(0, tf.int64), tf.constant(0, tf.int64)
         for _ in tf.range(steps):
             # An iterator that ends would fail the whole call, with its last steps under way.
-            batch = iterator.get_next_as_optional()
-            if batch.has_value():
-                features, labels = batch.get_value()
-                self.strategy.run(self._train_step, args=(features, labels))
+            following = iterator.get_next_as_optional()
+            if following.has_value():
+                batch = following.get_value()
+                self.strategy.run(self._train_step, args=batch)
                 done += 1
-                examples += tf.size(labels, tf.int64)
+                examples += tf.size(batch[1], tf.int64)
         return done, examples
 
-    def _train_step(self, features: dict[str, tf.Tensor], labels: tf.Tensor) -> None:
+    def _train_step(self, features: dict[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor | None = None) -> None:
         with ExitStack() as stack:
             lookups = [stack.enter_context(group.rowwise.answering_lookups()) for group in self._groups]
             tape = stack.enter_context(tf.GradientTape())
             logits = self.model(features, training=True)
             losses = self.task.losses(labels, logits)
-            loss = tf.reduce_mean(losses)
+            loss = tf.reduce_mean(losses) if weights is None else _weighted_mean(losses, weights)
             target = loss * self._loss_scale.scale if self._loss_scale else loss
         dense, rows = tape.gradient(
             target,
@@ -166,7 +175,8 @@ class Loop:
         for group, each in zip(self._groups, updates, strict=True):
             for update in each:
                 group.rowwise.apply(update._replace(gradient=next(left)))
-        self._loss_sum.assign_add(tf.cast(tf.reduce_sum(losses), tf.float64))
+        total = tf.reduce_sum(losses) if weights is None else loss * tf.cast(tf.size(labels), loss.dtype)
+        self._loss_sum.assign_add(tf.cast(total, tf.float64))
         self.step.assign_add(1)
 
     def has_ended(self, epochs: int, max_steps: int | None, *, evaluated: bool = True) -> bool:
@@ -176,7 +186,7 @@ class Loop:
         return position.epoch >= epochs or position.out_of_patience or out_of_steps
 
     def take_loss_sum(self) -> float:
-        """Returns the sum of all examples' losses since the last call."""
+        """Returns the sum of all examples' losses since the last call; each counts its batch's mean where rows have weights."""
         total = float(self._loss_sum.numpy())
         self._loss_sum.assign(0.0)
         return total
@@ -198,7 +208,7 @@ class Loop:
         labels: list[NDArray] = []
         sums: dict[str, float] = {}
         with data.errors_of_reading():
-            for features, label in data.dataset().take(max_batches):
+            for features, label, *_ in data.dataset().take(max_batches):
                 parts = self._parts(features)
                 logits.append(tf.add_n(list(parts.values())).numpy())
                 labels.append(label.numpy())
@@ -232,6 +242,11 @@ class Loop:
     def restore_weights(self, folder: Path) -> bool:
         """Reads what `save_weights` wrote; returns whether there is any."""
         return _restore(folder, self.weights)
+
+
+def _weighted_mean(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns sum(w * loss) / sum(w) of a batch; 0, without a gradient, where all weights are."""
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * losses), tf.reduce_sum(weights))
 
 
 def _placeholder(spec: tf.TypeSpec) -> Any:  # noqa: ANN401 (a tensor of the kind that the spec is of)

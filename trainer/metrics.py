@@ -106,8 +106,15 @@ def average_precision(labels: Floats, scores: Floats) -> float:
 
 
 def expected_calibration_error(labels: Floats, probabilities: Floats, bins: int = _ECE_BINS) -> float:
-    """Returns the mean gap between probability and label over bins of equal mass; rows come sorted by probability."""
-    starts = np.unique(np.linspace(0, len(labels), min(bins, len(labels)), endpoint=False).astype(np.int64))
+    """Returns the mean gap between probability and label over bins of equal mass; rows come sorted by probability.
+
+    Bins differ by one row at most. Rows of one probability have their mean label, so that the order they come in does not matter.
+    """
+    ties = np.flatnonzero(np.r_[True, probabilities[1:] != probabilities[:-1]])
+    sizes = np.diff(np.r_[ties, len(labels)])
+    labels = np.repeat(np.add.reduceat(labels, ties) / sizes, sizes)
+    count = min(bins, len(labels))
+    starts = np.arange(count) * len(labels) // count
     return float(np.abs(np.add.reduceat(probabilities - labels, starts)).sum() / len(labels))
 
 

@@ -143,6 +143,8 @@ def _preprocess(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path) ->
 
 def _config(name: str, spec: FeatureSpec, data_dir: Path, settings: dict[str, Any]) -> RunConfig:
     load_tensorflow()
+    from trainer.tasks import task_of
+
     model = get_model(name)
     known = hyper_parameters(model)
     for key in settings:
@@ -152,13 +154,15 @@ def _config(name: str, spec: FeatureSpec, data_dir: Path, settings: dict[str, An
                 f"Unknown hyper-parameter {key!r}.{did_you_mean(key, options)} Of {name}: {', '.join(known)}. "
                 f"Of training: {', '.join(TrainingConfig.model_fields)}."
             )
+    training = _training(settings)
+    task_of(spec, training)  # settings of another task are refused before anything is preprocessed
     return RunConfig(
         model=name,
         dataset=spec.name,
         fingerprint=spec.fingerprint,
         data_dir=str(data_dir),
         hyper_parameters=resolve_hyper_parameters(model, {key: value for key, value in settings.items() if key in known}),
-        training=_training(settings),
+        training=training,
     )
 
 

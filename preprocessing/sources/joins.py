@@ -68,7 +68,9 @@ def _reader(spec: FeatureSpec, column: str) -> str:
     names = [repr(feature.name) for feature in spec.read_features if feature.raw_column == column]
     if names:
         return f"feature {' and '.join(names)}"
-    return "the label" if column == spec.label.column else "split.by" if column in getattr(spec.split, "by", ()) else "a key"
+    if column in (spec.label.column, spec.label.weight):
+        return "the label" if column == spec.label.column else "label.weight"
+    return "split.by" if column in getattr(spec.split, "by", ()) else "a key"
 
 
 def store(join: Join, ranges: Sequence[Range], wanted: Sequence[str], path: str) -> SideTable:

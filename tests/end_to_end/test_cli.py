@@ -74,6 +74,8 @@ def _is_drawn(pixels: np.ndarray) -> bool:
         ("--model nfm --hparams hidden_units=0", 1, "hidden_units=(0,)"),
         ("--model nfm --hparams activation=rule", 1, "activation=rule"),
         ("--model nfm --learning_rate nan", 1, "Training setting 'learning_rate'"),
+        ("--model nfm --hparams threshold=1", 1, "Training setting 'threshold': input should be less than 1. Received: '1'"),
+        ("--model nfm --hparams positive_weight=0", 1, "Training setting 'positive_weight': input should be greater than 0"),
     ],
 )
 def test_a_wrong_flag_is_one_clear_line(
@@ -150,7 +152,7 @@ def test_the_run_directory_holds_what_the_contract_says(finished_run: Run) -> No
 
 def test_the_result_has_the_contract_s_keys(finished_run: Run) -> None:
     result = json.loads((finished_run.path / "result.json").read_text())
-    assert set(result) == {*RESULT_KEYS, "best_epoch", "epochs", "steps", "export"}
+    assert set(result) == {*RESULT_KEYS, "threshold", "best_epoch", "epochs", "steps", "export"}
     assert result["metrics"].keys() == {"valid", "test"}
     for metrics in result["metrics"].values():
         assert set(metrics) == set(BINARY_METRICS)

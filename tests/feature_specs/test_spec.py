@@ -93,6 +93,23 @@ def test_the_fingerprint_follows_the_content() -> None:
     assert len({spec_of(AD).fingerprint, *(spec.fingerprint for spec in others)}) == 4
 
 
+def test_a_weight_is_written_only_where_it_is_given() -> None:
+    plain, weighted = (spec_of(AD, label=Label(column="y", weight=weight)) for weight in (None, "w"))
+    # So that specs without one keep the fingerprints from before labels had weights.
+    assert "weight" not in plain.label.model_dump()
+    assert weighted.fingerprint != plain.fingerprint
+    assert FeatureSpec.from_json(weighted.to_json()) == FeatureSpec.from_yaml(weighted.to_yaml()) == weighted
+    assert (weighted.column_types["w"], "w" in plain.column_types) == ("float32", False)
+
+
+def test_weights_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValidationError, match="the label's weight is its own column 'y'"):
+        Label(column="y", weight="y")
+    negatives = Negatives(per_positive=1, resample=("shop", "w"))
+    with pytest.raises(ValidationError, match="negatives.resample names 'w', the label's weight: a negative has that of its positive"):
+        spec_of(AD, label=Label(column="y", weight="w"), keys=Keys(user="user", item="ad"), negatives=negatives)
+
+
 def test_the_json_schema_accepts_what_is_exported(capsys: pytest.CaptureFixture[str]) -> None:
     print_schema([])
     schema = json.loads(capsys.readouterr().out)

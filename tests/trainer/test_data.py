@@ -118,6 +118,21 @@ def test_a_truncated_shard_is_one_clear_error(shards: list[Path], tmp_path: Path
         ParquetBatches([broken], SPEC, 8)
 
 
+def test_weights_come_third_where_the_spec_has_them(shards: list[Path], tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"label": Label(column="y", weight="w")})
+    for path in shards:
+        table = pq.read_table(path)
+        pq.write_table(table.append_column("_weight", pa.array(table["x"].to_numpy() / 4)), tmp_path / path.name, row_group_size=7)
+    data = ParquetBatches([tmp_path / path.name for path in shards], spec, 8, shuffle_rows=16)
+    for (features, label, weight), (tensors, *rest) in zip(data.batches(), data.dataset(), strict=True):
+        assert list(features) == ["row", "tags", "x"]
+        np.testing.assert_array_equal(weight, features["x"] / 4)
+        for tensor, values in zip((tensors["x"], *rest), (features["x"], label, weight), strict=True):
+            np.testing.assert_array_equal(tensor, values)
+    with pytest.raises(ColonnadeError, match="lacks the columns _weight"):
+        ParquetBatches(shards, spec, 8)
+
+
 def test_no_rows_and_missing_columns(tmp_path: Path) -> None:
     with pytest.raises(ColonnadeError, match="no row to read in train-0.parquet"):
         ParquetBatches(_write(tmp_path, [0]), SPEC, 8)

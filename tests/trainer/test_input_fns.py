@@ -80,6 +80,34 @@ def test_mistakes_are_named(make: Any, message: str) -> None:
         batches(make)
 
 
+def weighted(weights: Any, labels: Any = (0, 1, 1)) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices((FEATURES, tf.constant(labels), tf.constant(weights))).batch(2)
+
+
+@pytest.mark.parametrize("weights", [[1, 0, 2], [[1.0], [0.0], [2.0]]])
+def test_weights_come_in_one_form(weights: list) -> None:
+    source = InputFnBatches(lambda: weighted(weights), SPEC, WEIGHTS, task="binary")
+    found = [(each.numpy(), labels.numpy()) for _, labels, each in source.dataset()]
+    assert [each.tolist() for each, _ in found] == [[1.0, 0.0], [2.0]]
+    assert [labels.tolist() for _, labels in found] == [[0.0, 1.0], [1.0]]
+    assert found[0][0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, -1.0, 1.0], r"cannot be used: weights should be finite numbers of 0 or more"),
+        ([1.0, float("inf"), 1.0], r"cannot be used: weights should be finite numbers of 0 or more"),
+        (["1", "2", "3"], r"Weights should be numbers\. Received: string\. .* tf\.strings\.to_number"),
+        ([[1.0, 2.0]] * 3, r"Weights should have shape \[B\] or \[B, 1\]"),
+    ],
+)
+def test_bad_weights_are_named(weights: list, message: str) -> None:
+    source = InputFnBatches(lambda: weighted(weights), SPEC, WEIGHTS, task="binary")
+    with pytest.raises(ColonnadeError, match=message), source.errors_of_reading():
+        list(source.dataset())
+
+
 def test_an_input_fn_is_a_function() -> None:
     with pytest.raises(ColonnadeError, match=r"input_fn should be a function .* Received: _BatchDataset"):
         batches(dataset())

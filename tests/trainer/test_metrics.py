@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,17 +20,43 @@ def _data(seed: int, rows: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
     return labels, rng.integers(-levels, levels + 1, rows) / levels * 4.0
 
 
-@pytest.mark.parametrize("levels", [1, 3, 10_000])
-def test_agrees_with_scikit_learn(levels: int) -> None:
+@pytest.mark.parametrize(("levels", "threshold"), [(1, 0.5), (3, 0.2), (10_000, 0.7)])
+def test_agrees_with_scikit_learn(levels: int, threshold: float) -> None:
     labels, logits = _data(levels, 500, levels)
-    ours = metrics.binary_metrics(labels, logits)
+    ours = metrics.binary_metrics(labels, logits, threshold=threshold)
     probabilities = 1 / (1 + np.exp(-logits))
     assert ours["auc"] == pytest.approx(sk.roc_auc_score(labels, logits), abs=1e-12)
     assert ours["pr_auc"] == pytest.approx(sk.average_precision_score(labels, logits), abs=1e-12)
     assert ours["log_loss"] == pytest.approx(sk.log_loss(labels, probabilities), abs=1e-12)
-    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(labels, probabilities >= 0.5))
-    assert ours["precision"] == pytest.approx(sk.precision_score(labels, probabilities >= 0.5))
-    assert ours["recall"] == pytest.approx(sk.recall_score(labels, probabilities >= 0.5))
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(labels, probabilities >= threshold))
+    assert ours["precision"] == pytest.approx(sk.precision_score(labels, probabilities >= threshold))
+    assert ours["recall"] == pytest.approx(sk.recall_score(labels, probabilities >= threshold))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 15, 300])
+def test_calibration_bins_are_those_of_array_split(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    labels, logits = rng.integers(0, 2, rows).astype(np.float64), rng.normal(size=rows)
+    order = np.argsort(logits)
+    gaps = labels[order] - 1 / (1 + np.exp(-logits[order]))
+    expected = sum(abs(part.sum()) for part in np.array_split(gaps, min(15, rows))) / rows
+    assert metrics.binary_metrics(labels, logits)["ece"] == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_calibration_error_equals_the_loop_in_any_order_of_ties(rows: list[tuple[bool, int]], dice: random.Random) -> None:
+    labels, scores = (np.array(column, np.float64) for column in zip(*sorted(rows, key=lambda row: row[1]), strict=True))
+    means = [labels[scores == score].mean() for score in scores]
+    probabilities = 1 / (1 + np.exp(-scores))
+    count, expected = min(15, len(rows)), 0.0
+    for number in range(count):
+        places = range(number * len(rows) // count, (number + 1) * len(rows) // count)
+        assert len(rows) // count <= len(places) <= len(rows) // count + 1
+        expected += abs(sum(means[place] - probabilities[place] for place in places)) / len(rows)
+    dice.shuffle(rows)
+    labels, scores = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+    assert metrics.binary_metrics(labels, scores)["ece"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_constant_scores_are_worth_nothing() -> None:

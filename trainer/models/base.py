@@ -6,6 +6,7 @@ import abc
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -32,6 +33,22 @@ class RankingModel(keras.Model, abc.ABC):
     def call(self, features: Mapping[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:  # noqa: ARG002 (Keras hands it on)
         """Returns the logits, `[B]` float32."""
         return tf.add_n(list(self.scored_parts(features).values()))
+
+    def output_bias(self, features: Mapping[str, tf.Tensor]) -> keras.Variable | None:
+        """Returns the trained number, `[]` or `[1]`, that is added to all logits as it is; None where there is none.
+
+        It is found by trying on some rows, so that no model has to name it: moved by 1, it moves the logits of all rows by 1.
+        """
+        before = self(features, training=False)
+        for variable in self.trainable_variables:
+            if np.prod(variable.shape) == 1:
+                value = variable.numpy()
+                variable.assign(value + 1)
+                moved = self(features, training=False) - before
+                variable.assign(value)
+                if np.allclose(moved, 1, atol=0.01):
+                    return variable
+        return None
 
     def scored_parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns `parts` in float32, whatever the model computes in."""
