@@ -54,15 +54,16 @@ def _table(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    means = {name: float(np.mean([run["test"][name] for run in runs])) for name in table.metrics}
     cells = []
     for name in table.metrics:
-        values = [run["test"][name] for run in runs]
-        cells.append(f"{means[name]:.5f}" + (f" +- {np.std(values, ddof=1):.5f}" if len(values) > 1 else ""))
+        values = [run["test"][name] for run in runs if name in run["test"]]
+        cells.append(f"{np.mean(values):.5f}" + (f" +- {np.std(values, ddof=1):.5f}" if len(values) > 1 else "") if values else "")
     if table.published:
         cells.append(" / ".join(f"{value:.4f}" for value in table.published.get(row, ())))
         target = table.targets.get(row)
-        cells += ["", ""] if target is None else [f"{target:.5f}", f"{means[table.metrics[0]] - target:+.5f}"]
+        cells += (
+            ["", ""] if target is None else [f"{target:.5f}", f"{np.mean([run['test'][table.metrics[0]] for run in runs]) - target:+.5f}"]
+        )
     if runs[0]["settings"] is None:
         return [*cells, "", "", ""]
     epochs = float(np.mean([run["epochs"] for run in runs]))

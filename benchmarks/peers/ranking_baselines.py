@@ -79,7 +79,7 @@ def _matrices(tables: dict[str, pa.Table]) -> tuple[dict[str, sp.csr_matrix], di
 def _metrics(labels: np.ndarray, scores: np.ndarray, binary: bool) -> dict[str, float]:
     if binary:
         return {"auc": float(roc_auc_score(labels, scores)), "log_loss": float(log_loss(labels, scores))}
-    return {"rmse": float(np.sqrt(mean_squared_error(labels, scores)))}
+    return {"rmse": float(np.sqrt(mean_squared_error(labels, scores))), "mae": float(np.mean(np.abs(labels - scores)))}
 
 
 def linear(x: dict[str, Any], y: dict[str, np.ndarray], binary: bool) -> Scores:

@@ -28,7 +28,7 @@ def test_every_row_can_be_trained(file: str, row: str) -> None:
     TrainingConfig.model_validate({name: value for name, value in recipe.values.items() if name not in own})
 
 
-@pytest.mark.parametrize("file", ["frappe"])
+@pytest.mark.parametrize("file", ["frappe", "movielens_1m", "criteo_encoded"])
 def test_the_accuracy_table_has_every_ranking_model(file: str) -> None:
     assert {load_recipe(f"{file}:{row}", None, None).model for row in list_rows(file)} == RANKING
 
