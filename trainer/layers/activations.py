@@ -45,9 +45,9 @@ class Dice(keras.layers.Layer):
         self.alpha = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="alpha")
         self.built = True
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns a tensor of the inputs' shape, `[..., D]`."""
-        share = tf.sigmoid(self.norm(inputs, training=training))
+    def call(self, inputs: tf.Tensor, training: bool | None = None, present: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns a tensor of the inputs' shape, `[..., D]`; where `present`, `[...]`, is false, they do not count in the moments."""
+        share = tf.sigmoid(self.norm(inputs, training=training, mask=present))
         return inputs * (share + (1 - share) * self.alpha.value)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

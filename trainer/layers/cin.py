@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from feature_specs import ColonnadeError
+
 
 class CIN(keras.layers.Layer):
     """X^k_h = sum_ij W^k_hij (X^{k-1}_i * X^0_j), pooled over the width: `[B, F, D]` to `[B, sum of H_k]`.
@@ -22,6 +24,8 @@ class CIN(keras.layers.Layer):
 
     def __init__(self, layer_units: Sequence[int], name: str | None = None) -> None:
         super().__init__(name=name)
+        if not layer_units:
+            raise ColonnadeError("A compressed interaction network has one layer or more. Give cin_units at least one number.")
         self.layer_units = tuple(layer_units)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -58,6 +58,10 @@ class ColumnInputs:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""
         return self._keep(ColumnSequences(self._columns(), embedding_dim, name=name))
 
+    def fields_and_histories(self, embedding_dim: int, name: str = "fields") -> ColumnFieldsAndHistories:
+        """Returns a layer from features to `{name: [B, 1, D]}`, and for the sequences of `targets` `{name: [B, T, D]}`."""
+        return self._keep(ColumnFieldsAndHistories(self._columns(), embedding_dim, self.targets, name=name))
+
     def fields(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields") -> ColumnFields:
         """Returns a layer from features to one vector a column (of those named in `only`), `[B, F, D]`."""
         return self._keep(ColumnFields(self._columns(only), embedding_dim, name=name))
@@ -90,6 +94,11 @@ class ColumnInputs:
     def field_names(self) -> tuple[str, ...]:
         """The column of each field of `fields`, in order."""
         return tuple(column.name for column in self.dense)
+
+    @property
+    def uncrossed_names(self) -> tuple[str, ...]:
+        """All fields: crossed columns are among them only where they were given as vectors."""
+        return self.field_names
 
     @property
     def number_names(self) -> tuple[str, ...]:
@@ -183,8 +192,10 @@ class ColumnSequences(_ColumnLayer):
             received = ", ".join(f"{name} {width}" for name, width in others.items())
             raise ColonnadeError(
                 f"The model takes vectors of one width, embedding_dim={embedding_dim}. Received columns with others: {received}. Give all "
-                "embedding columns one `dimension`, or use a model that takes any widths, such as wide_deep."
+                "embedding columns one `dimension`, or use a model that takes any widths, such as wide_deep. (The width of ffm's vectors "
+                "depends on the number of fields: it takes a spec.)"
             )
+        self.width = embedding_dim
         self._kernels = {}
         for number, name_ in enumerate(name for name in self._input.names if name in projected):
             self._kernels[name_] = self.add_weight(
@@ -202,6 +213,28 @@ class ColumnSequences(_ColumnLayer):
             mask = tf.sequence_mask(lengths[name], tf.shape(vectors[name])[1], tf.float32)[:, :, tf.newaxis]
             vectors[name] = tf.matmul(vectors[name], kernel.value) * mask
         return {name: tf.cast(each, self.compute_dtype) for name, each in vectors.items()}, lengths
+
+
+class ColumnFieldsAndHistories(ColumnSequences):
+    """Every column apart: of a sequence the mean of its steps, `{name: [B, 1, D]}`, but for the histories, `{name: [B, T, D]}`.
+
+    Args:
+        columns: As for ColumnSequences.
+        embedding_dim: D.
+        histories: Names of the columns that are not pooled.
+        name: Name of the layer.
+    """
+
+    def __init__(self, columns: Sequence[Column], embedding_dim: int, histories: Collection[str], *, name: str | None = None) -> None:
+        super().__init__(columns, embedding_dim, name=name)
+        self._histories = frozenset(histories)
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> dict[str, tf.Tensor]:
+        """Returns the vectors by column."""
+        vectors, lengths = super().call(features, training)
+        pooled = [name for name in self._input.names if name not in self._histories]
+        vectors |= {name: self._pooled(name, vectors[name], lengths[name])[:, tf.newaxis] for name in pooled}
+        return {name: vectors[name] for name in self._input.names}
 
 
 class ColumnFields(ColumnSequences):
@@ -235,7 +268,7 @@ class ColumnFieldsAndFirstOrder(keras.layers.Layer):
 
     def __init__(self, fields: ColumnFields, first_order: ColumnFirstOrder, *, name: str | None = None) -> None:
         super().__init__(name=name, autocast=False)
-        self.fields, self.first_order = fields, first_order
+        self.fields, self.first_order, self.width = fields, first_order, fields.width
         self.built = True
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:

@@ -52,6 +52,11 @@ class CrossNetworkV2(keras.layers.Layer):
 
     def __init__(self, num_layers: int, *, low_rank: int = 0, num_experts: int = 1, name: str | None = None) -> None:
         super().__init__(name=name)
+        if min(num_layers, low_rank) < 0 or num_experts < 1:
+            raise ColonnadeError(
+                "num_layers and low_rank should be at least 0, num_experts at least 1. Received: "
+                f"{num_layers}, {low_rank} and {num_experts}."
+            )
         if num_experts > 1 and not low_rank:
             raise ColonnadeError(f"A mixture of {num_experts} experts is one of low-rank crosses. Give low_rank a value above 0.")
         self.num_layers, self.low_rank, self.num_experts = num_layers, low_rank, num_experts

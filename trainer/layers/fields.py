@@ -25,6 +25,7 @@ class PooledFields(keras.layers.Layer):
         initializer: Keras initializer; RandomNormal(stddev=0.01) where not given.
         pretrained: Files with the vectors that tables begin with, by table.
         only: Names of the fields that are wanted; all where not given.
+        kept: Names of the lists of ids that are not pooled.
         name: Name of the layer.
     """
 
@@ -39,12 +40,13 @@ class PooledFields(keras.layers.Layer):
         initializer: keras.initializers.Initializer | None = None,
         pretrained: Mapping[str, str | Path] | None = None,
         only: Collection[str] | None = None,
+        kept: Collection[str] = (),
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, autocast=False)
         with keras.name_scope(self.name):
             self._input = SpecInput(
-                spec, table_rows, embedding_dim, initializer, pretrained, pools=True, with_weights=self._with_weights, only=only
+                spec, table_rows, embedding_dim, initializer, pretrained, pools=True, with_weights=self._with_weights, only=only, kept=kept
             )
             self._tables = self._input.layers
             self._add_layers(table_rows)
@@ -65,11 +67,15 @@ class FieldEmbeddings(PooledFields):
     Lists are pooled by their feature's combiner with their mask, weighted ones by their weights too; an empty list and a missing value
     are zero. The fields are in the order of `field_names`: single values, lists, numbers, then frozen tables, numbers as they are and
     indicators. The widths of all must be equal. Arguments are those of the base class.
+
+    Attributes:
+        width: D: `embedding_dim`, or what the spec declares for all fields.
     """
 
     def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
         del table_rows
         check_equal_widths(self._input.fields)
+        self.width = self._input.fields[0].width
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
         """Returns `[B, F, D]`."""
@@ -139,6 +145,20 @@ class Flat(PooledFields):
         _, blocks = self._input.pool(features, training)
         flat = [tf.reshape(block.vectors, [-1, len(block.names) * block.vectors.shape[-1]]) for block in blocks]
         return tf.cast(flat[0] if len(flat) == 1 else tf.concat(flat, axis=1), self.compute_dtype)
+
+
+class FieldsAndHistories(PooledFields):
+    """Every field apart, `{name: [B, 1, D]}` in the order of the spec; the lists that are `kept` are `[B, T, D]`, zero in their padding.
+
+    All else is as in `Flat`. Arguments are those of the base class.
+    """
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> dict[str, tf.Tensor]:
+        """Returns the vectors by field."""
+        found: dict[str, tf.Tensor] = {}
+        for names, vectors in self._input.pool(features, training)[1]:
+            found |= zip(names, tf.split(vectors, len(names), axis=1) if len(names) > 1 else [vectors], strict=True)
+        return {name: tf.cast(found[name], self.compute_dtype) for name in self._input.names}
 
 
 class FirstOrder(keras.layers.Layer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -42,20 +44,19 @@ class BilinearFusion(keras.layers.Layer):
 
     Args:
         num_heads: Heads; they divide both widths.
+        widths: Those that are known already.
         name: Name of the layer.
     """
 
-    def __init__(self, num_heads: int, name: str | None = None) -> None:
+    def __init__(self, num_heads: int, widths: Sequence[int] = (), name: str | None = None) -> None:
         super().__init__(name=name)
         self.num_heads = num_heads
+        self._check(widths)
 
     def build(self, first_shape: tuple[int | None, ...], second_shape: tuple[int | None, ...]) -> None:
         """Makes the weights."""
         widths = int(first_shape[-1] or 0), int(second_shape[-1] or 0)
-        if any(width % self.num_heads for width in widths):
-            raise ColonnadeError(
-                f"num_heads should divide the widths of both streams. Received: {self.num_heads}, {widths[0]}, {widths[1]}."
-            )
+        self._check(widths)
         self.linear = [keras.layers.Dense(1, name=f"linear_{i}") for i in range(2)]
         for layer, width in zip(self.linear, widths, strict=True):
             layer.build((None, width))
@@ -69,3 +70,9 @@ class BilinearFusion(keras.layers.Layer):
         products = tf.reduce_sum(tf.einsum("bhi,hij->bhj", x, self.kernel.value) * y, axis=[1, 2])
         linear = [tf.squeeze(layer(stream), axis=1) for layer, stream in zip(self.linear, (first, second), strict=True)]
         return {"first": linear[0], "second": linear[1], "interaction": products}
+
+    def _check(self, widths: Sequence[int]) -> None:
+        if self.num_heads < 1 or any(width % self.num_heads for width in widths):
+            raise ColonnadeError(
+                f"num_heads should divide the widths of both streams. Received: {', '.join(map(str, (self.num_heads, *widths)))}."
+            )

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from feature_specs import CategoricalFeature, FeatureSpec, NumericFeature, SequenceFeature
-from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder, Flat
+from feature_specs import CategoricalFeature, CrossedFeature, FeatureSpec, NumericFeature, SequenceFeature
+from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FieldsAndHistories, FirstOrder, Flat
 from trainer.layers.plan import field_names
 from trainer.layers.sequence_features import SequenceFeatures
 
@@ -29,6 +29,12 @@ class Inputs:
     def sequences(self, embedding_dim: int, name: str = "sequences") -> SequenceFeatures:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""
         return SequenceFeatures(self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name)
+
+    def fields_and_histories(self, embedding_dim: int, name: str = "fields") -> FieldsAndHistories:
+        """Returns a layer from features to `{name: [B, 1, D]}`, and for the sequences of `targets` `{name: [B, T, D]}`."""
+        return FieldsAndHistories(
+            self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, kept=self.targets, name=name
+        )
 
     def fields(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields") -> FieldEmbeddings:
         """Returns a layer from features to one vector a field (of those named in `only`), `[B, F, D]`; all widths must be equal."""
@@ -53,6 +59,7 @@ class Inputs:
             self.spec.model_copy(update={"features": tuple(features)}),
             table_rows=self.table_rows,
             embedding_dim=1,
+            pretrained=self.pretrained,
             only=self.number_names,
             name=name,
         )
@@ -67,6 +74,12 @@ class Inputs:
         return field_names(self.spec)
 
     @property
+    def uncrossed_names(self) -> tuple[str, ...]:
+        """The fields of all features but crossed ones; of all where there are no others."""
+        names = tuple(name for f in self.spec.features if not isinstance(f, CrossedFeature) for name in f.fields)
+        return names or self.field_names
+
+    @property
     def number_names(self) -> tuple[str, ...]:
         """The fields of numeric features."""
         return tuple(name for feature in self.spec.numeric_features for name in feature.fields)
@@ -74,8 +87,9 @@ class Inputs:
     @property
     def targets(self) -> dict[str, str]:
         """For each sequence of tokens whose table a single-valued feature has too: that feature, the sequence's target."""
-        singles = {f.table_name: f.name for f in reversed(self.spec.table_features) if isinstance(f, CategoricalFeature)}
-        sequences = [f for f in self.spec.table_features if isinstance(f, SequenceFeature) and f.representation == "embedding"]
+        embedded = [f for f in self.spec.table_features if f.representation == "embedding" and f.fields]
+        singles = {f.table_name: f.name for f in reversed(embedded) if isinstance(f, CategoricalFeature)}
+        sequences = [f for f in embedded if isinstance(f, SequenceFeature)]
         return {f.name: singles[f.table_name] for f in sequences if f.table_name in singles}
 
     @property

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
-from trainer.layers.activations import activation_layer
+from trainer.layers.activations import Dice, activation_layer
 
 
 class MLP(keras.layers.Layer):
@@ -59,10 +59,16 @@ class MLP(keras.layers.Layer):
             input_shape = block.compute_output_shape(input_shape)
         return input_shape
 
-    def call(self, inputs: tf.Tensor, offset: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns `[B, hidden_units[-1]]` for `[B, D]`; an `offset`, `[B, hidden_units[0]]`, is added behind the first dense layer."""
+    def call(self, inputs: tf.Tensor, offset: tf.Tensor | None = None, present: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns `[B, hidden_units[-1]]` for `[B, D]`.
+
+        Args:
+            inputs: `[B, D]`, or `[B, T, D]` for the same network at every step.
+            offset: Added behind the first dense layer, `[B, hidden_units[0]]`.
+            present: The steps that are no padding, `[B, T]`; others do not count in the moments of `dice`.
+        """
         for number, block in enumerate(self.blocks):
-            inputs = block(inputs)
+            inputs = block(inputs, present=present) if isinstance(block, Dice) else block(inputs)
             if number == 0 and offset is not None:
                 inputs += offset
         return inputs

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 
 import keras
 import tensorflow as tf
+
+from feature_specs import ColonnadeError
+
+
+def check_pairs(model: str, names: Collection[str]) -> None:
+    """Raises a ColonnadeError where there are no two vectors to be paired."""
+    if len(names) < 2:
+        raise ColonnadeError(
+            f"{model} pairs fields: it needs two or more. Received: {', '.join(names)}. Declare another feature, or use a model without "
+            "pairs, such as mlp."
+        )
 
 
 def pair_places(fields: int) -> tuple[list[int], list[int]]:
@@ -41,6 +53,8 @@ class FactorizedInnerProducts(keras.layers.Layer):
 
     def __init__(self, units: int, name: str | None = None) -> None:
         super().__init__(name=name)
+        if units < 1:
+            raise ColonnadeError("Factorized products are added to the first hidden layer. Give hidden_units one width or more.")
         self.units = units
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

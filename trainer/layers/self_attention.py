@@ -26,7 +26,7 @@ class FieldAttention(keras.layers.Layer):
 
     def __init__(self, units: int, num_heads: int, *, scale: bool = False, layer_norm: bool = False, name: str | None = None) -> None:
         super().__init__(name=name)
-        if units % num_heads:
+        if num_heads < 1 or units % num_heads:
             raise ColonnadeError(f"attention_units should be a multiple of num_heads. Received: {units} and {num_heads}.")
         self.units, self.num_heads, self.scale = units, num_heads, scale
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm") if layer_norm else None

@@ -36,6 +36,7 @@ class SpecInput:
         with_weights: Whether the vectors have one more column, for first-order weights, which begins with zeros. Not those of fields that
             are apart, numbers as they are and indicators.
         only: Names of the fields that are wanted; all where not given.
+        kept: Names of the lists of ids that `pool` leaves as they are.
 
     Attributes:
         fields: In order of the spec.
@@ -53,8 +54,9 @@ class SpecInput:
         pools: bool = False,
         with_weights: bool = False,
         only: Collection[str] | None = None,
+        kept: Collection[str] = (),
     ) -> None:
-        self.spec, self.initializer, self.with_weights = spec, initializer, with_weights
+        self.spec, self.initializer, self.with_weights, self.kept = spec, initializer, with_weights, frozenset(kept)
         self.rows = rows_of_tables(spec, table_rows)
         self.pretrained = _pretrained_files(spec, pretrained or {})
         widths = widths_of(spec, embedding_dim, {table: pretrained_width(path) for table, path in self.pretrained.items()})
@@ -62,7 +64,7 @@ class SpecInput:
         self.fields = [field for field in fields if only is None or field.name in only]
         self.names = tuple(field.name for field in self.fields)
         # Attention has parameters, which would never be trained where nothing is pooled.
-        attended = [field for field in self.fields if field.is_attended] if pools else []
+        attended = [field for field in self.fields if field.is_attended and field.name not in self.kept] if pools else []
         self._attention = {field.name: AttentionPooling(field.width, name=f"attention_{field.name}") for field in attended}
         self._weighted: list[keras.layers.Layer] = []
         self.groups = self._groups()
@@ -136,7 +138,7 @@ class SpecInput:
             name=f"{prefix}_{width}",
         )
         self._weighted.append(table)
-        return TokenInput(fields, table, self._attention, extra)
+        return TokenInput(fields, table, self._attention, extra, self.kept)
 
     def _numbers(self, fields: Sequence[Field]) -> NumberInput:
         """Returns the input of numbers whose vectors have one width."""

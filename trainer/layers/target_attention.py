@@ -14,7 +14,8 @@ class TargetAttention(keras.layers.Layer):
     """sum_t a(e_t, v) e_t: each step of a history counts by how it goes with the target v; `[B, T, D]` and `[B, D]` to `[B, D]`.
 
     Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, https://arxiv.org/abs/1706.06978, equation 2. The
-    shares are not normalised, so that the sum keeps how strong an interest is (section 4.3). Steps of zeros, which padding is, add nothing.
+    shares are not normalised, so that the sum keeps how strong an interest is (section 4.3). Steps of zeros, which padding is, add nothing
+    and count in no moments.
 
     Args:
         units: Widths of the hidden layers of a, which sees e_t, v, e_t - v and e_t * v.
@@ -37,13 +38,7 @@ class TargetAttention(keras.layers.Layer):
 
     def call(self, history: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """Returns `[B, D]`."""
-        # A batch of empty histories has no steps, and moments of nothing are no numbers: one step of zeros is one of padding.
-        history = tf.pad(history, [[0, 0], [0, tf.maximum(1 - tf.shape(history)[1], 0)], [0, 0]])
+        present = tf.reduce_any(history != 0, axis=2)
         repeated = tf.broadcast_to(target[:, tf.newaxis], tf.shape(history))
-        shares = self.score(self.hidden(tf.concat([history, repeated, history - repeated, history * repeated], axis=2)))
-        return tf.reduce_sum(shares * history, axis=1)
-
-
-def mean_of_steps(vectors: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of each row's steps, `[B, T, D]` with lengths `[B]` to `[B, D]`; zero for a row without steps."""
-    return tf.reduce_sum(vectors, axis=1) / tf.cast(tf.maximum(lengths, 1), vectors.dtype)[:, tf.newaxis]
+        seen = tf.concat([history, repeated, history - repeated, history * repeated], axis=2)
+        return tf.reduce_sum(self.score(self.hidden(seen, present=present)) * history, axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,11 +32,18 @@ class TokenInput:
         table: The stack.
         attention: Of the fields that are pooled by it.
         extra_columns: How many of the stack's last columns are no part of the vectors.
+        kept: Names of the lists that `pool` leaves as they are.
     """
 
     def __init__(
-        self, fields: Sequence[Field], table: StackedTable, attention: Mapping[str, AttentionPooling], extra_columns: int = 0
+        self,
+        fields: Sequence[Field],
+        table: StackedTable,
+        attention: Mapping[str, AttentionPooling],
+        extra_columns: int = 0,
+        kept: Collection[str] = (),
     ) -> None:
+        self.kept = frozenset(kept)
         self.singles = [field for field in fields if not field.is_list]
         self.lists = [field for field in fields if field.is_list]
         self.names = tuple(field.name for field in (*self.singles, *self.lists))
@@ -62,30 +69,31 @@ class TokenInput:
             lengths[field.name] = each.lengths
 
     def pool(self, features: Mapping[str, Any], training: bool | None) -> list[Block]:
-        """Returns the single values, then the pooled lists; the extra columns too."""
+        """Returns the single values, then the pooled lists; the extra columns too. A list that is kept is `[B, T, D]`."""
         pieces = []
         if self.singles:
             ids = tf.stack([dense_ids(features, table_feature(field)) for field in self.singles], axis=1)  # [B, S]: an example's together
             pieces.append(_Piece(ids, self.singles))
-        lists = [read_list(features, field, in_time=False) for field in self.lists]
+        lists = [read_list(features, field, in_time=field.name in self.kept) for field in self.lists]
         pieces += [_Piece(each.ids, [field]) for each, field in zip(lists, self.lists, strict=True)]
         found = self._look_up(pieces, training)
         blocks = [Block(tuple(field.name for field in self.singles), found.pop(0))] if self.singles else []
         for field, each, vectors in zip(self.lists, lists, found, strict=True):
-            blocks.append(Block((field.name,), self._pooled(field, each, vectors)[:, tf.newaxis]))
+            is_kept = field.name in self.kept
+            blocks.append(Block((field.name,), in_time(field, each, vectors) if is_kept else self._pooled(field, each, vectors)))
         return blocks
 
     def _pooled(self, field: Field, values: ListValues, vectors: tf.Tensor) -> tf.Tensor:
-        """Returns `[B, D]`."""
+        """Returns `[B, 1, D]`."""
         present, combiner = values.ids > 0, "mean" if field.is_attended else field.combiner
         if values.steps is not None:
             vectors, present = by_step(vectors, present, values.steps, values.num_steps, combiner)
         if not field.is_attended:
-            return pool(vectors, present, combiner, values.weights)
+            return pool(vectors, present, combiner, values.weights)[:, tf.newaxis]
         attended = self.attention[field.name](vectors[:, :, : self.width], present)
         if self.width == self.table.dim:
-            return attended
-        return tf.concat([attended, pool(vectors[:, :, self.width :], present, "mean")], axis=1)
+            return attended[:, tf.newaxis]
+        return tf.concat([attended, pool(vectors[:, :, self.width :], present, "mean")], axis=1)[:, tf.newaxis]
 
     def _look_up(self, pieces: Sequence[_Piece], training: bool | None) -> list[tf.Tensor]:
         """Returns the vectors of each piece's ids, zero for id 0, by one gather."""

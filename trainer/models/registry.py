@@ -113,7 +113,7 @@ def make_model(name: str, inputs: object, given: Mapping[str, object]) -> Any:  
     try:
         return get_model(name)(inputs, **given)
     except (TypeError, ValueError) as error:
-        settings = ", ".join(f"{key}={value}" for key, value in given.items())
+        settings = ", ".join(f"{key}={value}" for key, value in given.items()) or "its defaults"
         raise ColonnadeError(f"Model {name!r} cannot be made with {settings}: {' '.join(str(error).split())}") from error
 
 

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from trainer.layers import Bias, Inputs
-from trainer.layers.pairs import AttentionalPooling, pair_products
+from trainer.layers.pairs import AttentionalPooling, check_pairs, pair_products
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -43,6 +43,7 @@ class AFM(RankingModel):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
+        check_pairs("AFM", inputs.field_names)
         self.fields, self.bias = inputs.fields_and_first_order(embedding_dim), Bias(name="bias")
         attention = AttentionalPooling(attention_units, attention_dropout, name="attention") if pooling == "attention" else None
         reduce = {"mean": tf.reduce_mean, "max": tf.reduce_max, "sum": tf.reduce_sum}

@@ -24,11 +24,10 @@ class AutoInt(RankingModel):
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the embeddings.
         attention_units: Width of an attention layer, all heads together.
-        num_layers: Attention layers; the first projects the residual to their width.
-        num_heads: Heads of each.
+        num_layers, num_heads: Attention layers, of which the first projects the residual to their width, and the heads of each.
         scale, layer_norm: Whether scores are divided by a head's width's square root, and layers normalised.
         hidden_units: Widths of the MLP's hidden layers; none leaves it out.
-        dropout, batch_norm: Of the MLP.
+        dropout, batch_norm, activation: Of the MLP.
     """
 
     def __init__(
@@ -44,17 +43,18 @@ class AutoInt(RankingModel):
         hidden_units: tuple[int, ...] = (),
         dropout: float = 0.0,
         batch_norm: bool = False,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         self.fields = inputs.fields(embedding_dim)
         self.attention = FieldAttentionStack(num_layers, attention_units, num_heads, scale=scale, layer_norm=layer_norm, name="attention")
         self.projection = keras.layers.Dense(1, name="projection")
-        hidden = MLP(hidden_units, dropout=dropout, batch_norm=batch_norm, name="hidden")
+        hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.deep = keras.Sequential([hidden, keras.layers.Dense(1, name="deep_projection")], name="deep") if hidden_units else None
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the attention term and, with an MLP, the deep one, each `[B]`."""
         vectors = self.fields(features)
-        terms = {"attention": self.projection(side_by_side(self.attention(vectors)))}
-        terms |= {"deep": self.deep(side_by_side(vectors))} if self.deep is not None else {}
+        deep = {"deep": self.deep(side_by_side(vectors))} if self.deep is not None else {}
+        terms = {"attention": self.projection(side_by_side(self.attention(vectors))), **deep}
         return {name: tf.squeeze(term, axis=1) for name, term in terms.items()}

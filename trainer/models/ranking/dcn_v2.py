@@ -1,6 +1,7 @@
 """Deep & Cross Network, second version (DCN-V2).
 
-Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons", WWW 2021, https://arxiv.org/abs/2008.13535.
+Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank Systems", WWW 2021,
+https://arxiv.org/abs/2008.13535.
 """
 
 from __future__ import annotations
@@ -25,12 +26,9 @@ class DCNV2(RankingModel):
         embedding_dim: Width of the embeddings.
         structure: "parallel", or "stacked": the MLP takes what the cross layers give.
         num_layers: Cross layers.
-        low_rank: Rank of their matrices; 0 for full ones.
-        num_experts: Low-rank experts that are mixed by gates.
+        low_rank, num_experts: Rank of their matrices, 0 for full ones, and the number of low-rank experts that gates mix.
         hidden_units: Widths of the hidden layers; none leaves the cross network alone.
-        dropout: Rate after each hidden layer.
-        batch_norm: Whether the hidden layers are batch-normalised.
-        activation: Non-linearity of the hidden layers.
+        dropout, batch_norm, activation: Of the hidden layers.
     """
 
     def __init__(
@@ -54,7 +52,9 @@ class DCNV2(RankingModel):
         self.projection = PartsProjection(name="projection")
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the cross and the deep term, each `[B]`; stacked, the deep one alone."""
+        """Returns the cross and the deep term, each `[B]`; stacked, or without hidden layers, one of them."""
         flat = self.flat(features)
         crossed = self.cross(flat)
-        return self.projection({"cross": crossed, "deep": self.hidden(flat)} if self.is_parallel else {"deep": self.hidden(crossed)})
+        if self.is_parallel:
+            return self.projection({"cross": crossed, "deep": self.hidden(flat)})
+        return self.projection({"deep" if self.hidden.blocks else "cross": self.hidden(crossed)})

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from trainer.layers import MLP, Inputs
-from trainer.layers.target_attention import TargetAttention, mean_of_steps
+from trainer.layers.target_attention import TargetAttention
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -44,16 +44,14 @@ class DIN(RankingModel):
         activation: str = "dice",
     ) -> None:
         super().__init__()
-        self.targets, self.sequences = inputs.targets, inputs.sequences(embedding_dim)
+        self.targets, self.fields = inputs.targets, inputs.fields_and_histories(embedding_dim)
         self.attention = {name: TargetAttention(attention_units, activation, name=f"attention_{name}") for name in self.targets}
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""
-        vectors, lengths = self.sequences(features)
-        pooled = {name: mean_of_steps(each, lengths[name]) for name, each in vectors.items() if name not in self.targets}
-        for name, target in self.targets.items():
-            pooled[name] = self.attention[name](vectors[name], vectors[target][:, 0])
-        hidden = self.hidden(tf.concat([pooled[name] for name in vectors], axis=1))
+        vectors = self.fields(features)
+        interests = {name: self.attention[name](vectors[name], vectors[target][:, 0]) for name, target in self.targets.items()}
+        hidden = self.hidden(tf.concat([interests[name] if name in interests else each[:, 0] for name, each in vectors.items()], axis=1))
         return {"deep": tf.squeeze(self.projection(hidden), axis=1)}

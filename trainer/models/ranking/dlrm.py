@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from trainer.layers import MLP, Inputs
-from trainer.layers.pairs import inner_products
+from trainer.layers.pairs import check_pairs, inner_products
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -26,7 +26,7 @@ class DLRM(RankingModel):
     Args:
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the embeddings.
-        bottom_units: Widths of the hidden layers over the numbers; a last one of `embedding_dim` follows.
+        bottom_units: Widths of the hidden layers over the numbers; one of the embeddings' width follows.
         top_units: Widths of the hidden layers over the products.
         dropout: Rate after each hidden layer of the second MLP.
         activation: Non-linearity of the hidden layers.
@@ -43,9 +43,11 @@ class DLRM(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.fields = inputs.fields(embedding_dim, only=set(inputs.field_names) - set(inputs.number_names))
+        others = set(inputs.field_names) - set(inputs.number_names)
+        check_pairs("DLRM", [*sorted(others), *(["the numbers"] if inputs.number_names else [])])
+        self.fields = inputs.fields(embedding_dim, only=others)
         self.numbers = inputs.numbers() if inputs.number_names else None
-        self.bottom = MLP((*bottom_units, embedding_dim), activation=activation, name="bottom")
+        self.bottom = MLP((*bottom_units, self.fields.width), activation=activation, name="bottom")
         self.top = MLP(top_units, activation=activation, dropout=dropout, name="top")
         self.projection = keras.layers.Dense(1, name="projection")
 

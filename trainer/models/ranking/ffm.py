@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from feature_specs import ColonnadeError
 from trainer.layers import Bias, Inputs
-from trainer.layers.pairs import pair_places
+from trainer.layers.pairs import check_pairs, pair_places
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -28,9 +28,14 @@ class FFM(RankingModel):
     def __init__(self, inputs: Inputs, *, embedding_dim: int = 4) -> None:
         super().__init__()
         self.dim, self.count = embedding_dim, len(inputs.field_names)
-        if self.count < 2:
-            raise ColonnadeError(f"FFM pairs fields: it needs two or more. Received: {', '.join(inputs.field_names)}.")
-        self.fields = inputs.fields_and_first_order(embedding_dim * (self.count - 1))
+        check_pairs("FFM", inputs.field_names)
+        width = embedding_dim * (self.count - 1)
+        self.fields = inputs.fields_and_first_order(width)
+        if self.fields.width != width:
+            raise ColonnadeError(
+                f"FFM's rows hold a vector for each other field: their width is {width}, embedding_dim * (fields - 1). The spec declares "
+                f"{self.fields.width}. Leave `embedding_dim` out of the spec."
+            )
         self.bias = Bias(name="bias")
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -24,12 +24,10 @@ class FinalMLP(RankingModel):
     Args:
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the embeddings.
-        first_units: Widths of the first MLP's hidden layers.
-        second_units: Widths of the second's.
+        first_units, second_units: Widths of the hidden layers of each MLP.
         num_heads: Heads of the fusion; they divide both last widths.
         gate_units: Width of the gates' hidden layer; 0 leaves the gates out.
-        dropout: Rate after each hidden layer.
-        batch_norm: Whether the hidden layers are batch-normalised.
+        dropout, batch_norm, activation: Of the hidden layers.
     """
 
     def __init__(
@@ -43,14 +41,17 @@ class FinalMLP(RankingModel):
         gate_units: int = 400,
         dropout: float = 0.0,
         batch_norm: bool = False,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.flat, self.fusion = inputs.flat(embedding_dim), BilinearFusion(num_heads, name="fusion")
+        self.flat = inputs.flat(embedding_dim)
+        self.fusion = BilinearFusion(num_heads, (*first_units[-1:], *second_units[-1:]), name="fusion")
         self.streams = []
         for name, key, units in zip(("first", "second"), inputs.fields_of_keys, (first_units, second_units), strict=True):
             context = inputs.flat(embedding_dim, only=key or None, name=f"{name}_context") if gate_units else None
             gate = FeatureGate(gate_units, name=f"{name}_gate") if gate_units else None
-            self.streams.append((context, gate, MLP(units, dropout=dropout, batch_norm=batch_norm, name=f"{name}_hidden")))
+            hidden = MLP(units, activation=activation, dropout=dropout, batch_norm=batch_norm, name=f"{name}_hidden")
+            self.streams.append((context, gate, hidden))
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns each stream's term and that of their interaction, each `[B]`."""

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from trainer.layers import MLP, Inputs, side_by_side
-from trainer.layers.pairs import FactorizedInnerProducts, inner_products
+from trainer.layers.pairs import FactorizedInnerProducts, check_pairs, inner_products
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -42,8 +42,9 @@ class IPNN(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
+        check_pairs("IPNN", inputs.field_names)
         self.fields = inputs.fields(embedding_dim)
-        self.factorized = FactorizedInnerProducts(hidden_units[0], name="products") if factorized else None
+        self.factorized = FactorizedInnerProducts(sum(hidden_units[:1]), name="products") if factorized else None
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")
 

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from trainer.layers import MLP, Inputs, side_by_side
-from trainer.layers.pairs import OuterProducts
+from trainer.layers.pairs import OuterProducts, check_pairs
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -44,6 +44,7 @@ class OPNN(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
+        check_pairs("OPNN", inputs.field_names)
         self.fields, self.products = inputs.fields(embedding_dim), OuterProducts(kernel, name="products")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")

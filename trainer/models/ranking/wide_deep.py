@@ -19,7 +19,7 @@ from trainer.models.registry import register
 class WideDeep(RankingModel):
     """Adds a linear model over tokens and their crosses to an MLP over dense vectors (equation 3).
 
-    The wide side memorises, the deep one generalises; they are trained jointly, each by its own optimizer (section 3.3).
+    The wide side memorises, the deep one, which sees no crosses, generalises; each is trained by its own optimizer (section 3.3).
 
     Args:
         inputs: The shared input layers of the data set.
@@ -42,7 +42,7 @@ class WideDeep(RankingModel):
     ) -> None:
         super().__init__()
         self.wide = inputs.first_order(use_bias=True, name="wide")
-        self.vectors = inputs.flat(embedding_dim, name="vectors")
+        self.vectors = inputs.flat(embedding_dim, only=inputs.uncrossed_names, name="vectors")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, use_bias=False, name="projection")  # the wide side has the bias
 
