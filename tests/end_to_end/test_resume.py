@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -96,7 +97,9 @@ def _killed_and_resumed(flags: list[str], run: Path, kills: list[Kill]) -> None:
     saved = 0
     for kill in [*kills, Kill("os", "abort", 1, 0)]:
         command = [sys.executable, "-c", KILLING, kill.module, kill.name, str(kill.call), *flags]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        # What TensorFlow traces from lies in temporary files, which a killed process leaves behind.
+        environment = {**os.environ, "TMPDIR": str(run.parent)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
         resumed = re.findall(r"Resuming .* from step (\d+) ", done.stdout)
         assert [int(step) for step in resumed] == ([saved] if saved else []), f"{kill}: {done.stdout} {done.stderr}"
         if kill.module != "os":
