@@ -6,6 +6,7 @@ depends on, however many plain operations lie between.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +19,13 @@ import matplotlib.figure
 import numpy as np
 import tensorflow as tf
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as Path2D
 
 from trainer.models.base import RankingModel
+from trainer.plot_layout import across
 
 _SHOWN_FEATURES = 6
-_WIDTH, _HEIGHT, _ACROSS, _DOWN = 2.5, 0.78, 2.9, 1.3
+_WIDTH, _HEIGHT, _ACROSS, _DOWN, _LANE = 2.5, 0.78, 2.8, 1.3, 0.5
 _COLOURS = {"features": "#e8eef7", "layer": "#f7f7f5", "part": "#e9f4ea", "logits": "#fbeee0"}
 
 
@@ -60,7 +63,7 @@ def architecture(model: RankingModel, features: Mapping[str, tf.TensorSpec]) -> 
     for layer, given, outputs in calls:
         count = int(sum(np.prod(variable.shape) for variable in layer.trainable_variables))
         shapes = ", ".join(dict.fromkeys(_shape(tensor) for tensor in outputs))
-        lines = [f"{type(layer).__name__}  {shapes}", f"{count:,} parameters" if count else ""]
+        lines = [f"{type(layer).__name__}  {shapes}", f"{count:,} parameter{'s' * (count > 1)}" if count else ""]
         boxes.append(Box(layer.name, [line for line in lines if line], "layer", _sources(given, made)))
         made.update({id(tensor): len(boxes) - 1 for tensor in outputs})
     ends = {name: traced.graph.outputs[place] for place, name in enumerate(tf.nest.flatten({name: name for name in parts}))}
@@ -132,65 +135,52 @@ def plot_model(model: RankingModel, features: Mapping[str, tf.TensorSpec], path:
         Both files.
     """
     boxes = architecture(model, features)
-    places = _places(boxes)
-    across, down = max(x for x, _ in places) + 1, max(y for _, y in places) + 1
-    figure = matplotlib.figure.Figure(figsize=(max(across * _ACROSS, 5.0) + 0.4, down * _DOWN + 0.8), dpi=110)
+    places = across([box.level for box in boxes], [box.sources for box in boxes], _ACROSS, _LANE)
+    margin = max(5.0 - max(places.values()) - _ACROSS / 2, 0.0) / 2
+    places = {place: x + margin for place, x in places.items()}
+    width, down = max(places.values()) + _ACROSS / 2 + margin, max(box.level for box in boxes) + 1
+    figure = matplotlib.figure.Figure(figsize=(width + 0.4, down * _DOWN + 0.3), dpi=110)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(-0.2, max(across * _ACROSS, 5.0) + 0.2)
-    axes.set_ylim(-down * _DOWN, 0.8)
+    axes.set_xlim(-0.2, width + 0.2)
+    axes.set_ylim(-down * _DOWN + 0.4, 0.7)
     axes.axis("off")
-    axes.text(max(across * _ACROSS, 5.0) / 2, 0.4, title, ha="center", va="center", fontsize=13, fontweight="bold")
-    middles = [(x * _ACROSS + max(5.0 - across * _ACROSS, 0.0) / 2 + _ACROSS / 2, -y * _DOWN - _HEIGHT / 2) for x, y in places]
-    for box, (x, y) in zip(boxes, middles, strict=True):
-        frame = FancyBboxPatch(
-            (x - _WIDTH / 2, y - _HEIGHT / 2),
-            _WIDTH,
-            _HEIGHT,
-            "round,pad=0,rounding_size=0.08",
-            fc=_COLOURS[box.kind],
-            ec="#555555",
-            lw=0.9,
-        )
-        axes.add_patch(frame)
+    axes.text(width / 2, 0.4, title, ha="center", va="center", fontsize=13, fontweight="bold")
+    for number, box in enumerate(boxes):
+        x, y = places[number, box.level], -box.level * _DOWN - _HEIGHT / 2
+        corner = (x - _WIDTH / 2, y - _HEIGHT / 2)
+        style = "round,pad=0,rounding_size=0.08"
+        axes.add_patch(FancyBboxPatch(corner, _WIDTH, _HEIGHT, style, fc=_COLOURS[box.kind], ec="#555555", lw=0.9))
         rows = [box.title, *box.lines]
-        for number, row in enumerate(rows):
-            offset = ((len(rows) - 1) / 2 - number) * 0.22
-            size = 9.5 if number == 0 else 7.5
-            axes.text(x, y + offset, row, ha="center", va="center", fontsize=size, fontweight="bold" if number == 0 else "normal")
-        for source in sorted(box.sources):
-            _arrow(axes, middles[source], (x, y), skips=box.level - boxes[source].level > 1)
+        for line, row in enumerate(rows):
+            offset, size = ((len(rows) - 1) / 2 - line) * 0.22, 9.5 if line == 0 else 7.5
+            axes.text(x, y + offset, row, ha="center", va="center", fontsize=size, fontweight="bold" if line == 0 else "normal")
+        # Arrows end side by side, in the order in which they come.
+        sources = sorted(box.sources, key=lambda source: places[source, box.level - 1])
+        for order, source in enumerate(sources):
+            end = x + (order - (len(sources) - 1) / 2) * min(0.4, 1.8 / len(sources))
+            _arrow(axes, [places[source, row] for row in range(boxes[source].level, box.level)] + [end], boxes[source].level)
     files = [path.with_suffix(ending) for ending in (".png", ".svg")]
     for file in files:
         figure.savefig(file)
     return files
 
 
-def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], *, skips: bool) -> None:  # noqa: ANN401 (matplotlib)
-    """Draws an arrow; one that passes a row of boxes is curved, so that it goes around what lies straight between."""
-    bend = 0.0 if not skips else (-0.22 if end[0] >= start[0] else 0.22) * (1.6 if abs(end[0] - start[0]) < 0.1 else 0.6)
-    axes.add_patch(
-        FancyArrowPatch(
-            (start[0], start[1] - _HEIGHT / 2),
-            (end[0], end[1] + _HEIGHT / 2),
-            connectionstyle=f"arc3,rad={bend}",
-            arrowstyle="-|>",
-            mutation_scale=10,
-            lw=0.9,
-            color="#555555",
-            zorder=0,
-        )
-    )
+def _arrow(axes: Any, places: list[float], level: int) -> None:  # noqa: ANN401 (matplotlib)
+    """Draws an arrow from a box in row `level`, straight down through its lanes in the rows below, to a box.
 
-
-def _places(boxes: list[Box]) -> list[tuple[float, int]]:
-    """Returns each box's column and row: a row's boxes in the order of where their arrows come from, centred."""
-    levels: dict[int, list[int]] = {}
-    for number, box in enumerate(boxes):
-        levels.setdefault(box.level, []).append(number)
-    widest = max(map(len, levels.values()))
-    places: dict[int, tuple[float, int]] = {}
-    for level in sorted(levels):
-        members = sorted(levels[level], key=lambda n: (np.mean([places[s][0] for s in boxes[n].sources] or [0.0]), n))
-        for place, number in enumerate(members):
-            places[number] = ((widest - len(members)) / 2 + place, level)
-    return [places[number] for number in range(len(boxes))]
+    Args:
+        axes: Of the picture.
+        places: Of the box, of the lane in each row between, and of the end.
+        level: The first row.
+    """
+    points, codes = [(places[0], -level * _DOWN - _HEIGHT)], [Path2D.MOVETO]
+    for row, (here, there) in enumerate(itertools.pairwise(places), level):
+        bottom, top = -row * _DOWN - _HEIGHT, -(row + 1) * _DOWN
+        bend = (bottom + top) / 2
+        points += [(here, bend), (there, bend), (there, top)]
+        codes += [Path2D.CURVE4] * 3
+        if row - level < len(places) - 2:
+            points.append((there, top - _HEIGHT))
+            codes.append(Path2D.LINETO)
+    style = {"arrowstyle": "-|>", "mutation_scale": 10, "lw": 0.9, "color": "#555555", "shrinkA": 0, "shrinkB": 0}
+    axes.add_patch(FancyArrowPatch(path=Path2D(points, codes), zorder=0, **style))
