@@ -56,7 +56,7 @@ def _is_drawn(pixels: np.ndarray) -> bool:
         ("--epochs 3", 1, "--model is missing. Name one of --list_models"),
         ("--model nmf", 1, "Unknown model 'nmf'. Did you mean 'nfm'? Registered: "),
         ("--model nfm --dataset movielens_100", 1, "Did you mean 'movielens_100k'?"),
-        ("--model nfm --recipe movielens", 1, "Unknown recipe 'movielens'. Did you mean 'movielens_100k'?"),
+        ("--model nfm --recipe movielens", 1, "Unknown recipe 'movielens'. Did you mean 'movielens_1m'?"),
         ("--model nfm --dataset movielens_100k --spec a.yaml", 1, "--dataset and --spec were both given"),
         ("--model nfm --spec none_such.yaml", 1, "There is no spec file 'none_such.yaml'"),
         ("--model nfm --hparams dropout", 1, "--hparams takes key=value pairs. Received: 'dropout'"),
