@@ -97,6 +97,20 @@ class RandomStart(NFM):
         return {**super().parts(features), "start": _column(features) * self.weight}
 
 
+@register("fixed_start")
+class FixedStart(NFM):
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.weight = self.add_weight(shape=(2, 2), initializer=keras.initializers.RandomNormal(seed=3), name="w")
+
+
+@register("served_otherwise")
+class ServedOtherwise(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        traced = 0.0 if tf.executing_eagerly() else float(os.urandom(1)[0])
+        return {**super().parts(features), "graph": _column(features) * traced}
+
+
 @register("averages_nothing")
 class AveragesNothing(NFM):
     def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
@@ -117,6 +131,8 @@ class AveragesNothing(NFM):
         ("does_not_learn", testing.check_learns, "the loss on 64 rows should fall below"),
         ("hides_state", testing.check_checkpoint, "a restored model should go on training the same"),
         ("random_start", testing.check_seed, "equal seeds should give equal variables"),
+        ("fixed_start", testing.check_seed, "another seed should give .* other numbers"),
+        ("served_otherwise", testing.check_export, "the export should score raw rows as the trainer does"),
         ("averages_nothing", testing.check_logits, "mean should be finite|logits should be finite"),
     ],
 )
