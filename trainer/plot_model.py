@@ -182,5 +182,7 @@ def _arrow(axes: Any, places: list[float], level: int) -> None:  # noqa: ANN401 
         if row - level < len(places) - 2:
             points.append((there, top - _HEIGHT))
             codes.append(Path2D.LINETO)
-    style = {"arrowstyle": "-|>", "mutation_scale": 10, "lw": 0.9, "color": "#555555", "shrinkA": 0, "shrinkB": 0}
-    axes.add_patch(FancyArrowPatch(path=Path2D(points, codes), zorder=0, **style))
+    curve = Path2D(points, codes)
+    axes.add_patch(
+        FancyArrowPatch(path=curve, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0, lw=0.9, color="#555555", zorder=0)
+    )

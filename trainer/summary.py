@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -31,11 +32,13 @@ def summarise(config: RunConfig) -> str:
     data, model = _made(config)
     loop = Loop(model, task_of(data.spec), config.training, element_spec(data.spec))
     rows = [("layer", "type", "shapes", "parameters")]
-    for layer in _leaves(model):
-        shapes = "  ".join("x".join(map(str, variable.shape)) for variable in layer.trainable_variables or layer.variables)
-        count = int(sum(np.prod(variable.shape) for variable in layer.trainable_variables))
-        kind = type(layer).__name__ if layer.trainable_variables else f"{type(layer).__name__}, frozen"
-        rows.append((_name(layer), kind, shapes, f"{count:,}"))
+    for layer, own in _layers(model):
+        trained = [variable for variable in own if variable.trainable]
+        times = Counter("x".join(map(str, variable.shape)) for variable in trained or own)
+        shapes = "  ".join(shape if count == 1 else f"{count} of {shape}" for shape, count in times.items())
+        kind = type(layer).__name__ if trained else f"{type(layer).__name__}, frozen"
+        name = own[0].path.rpartition("/")[0].removeprefix(f"{model.name}/")
+        rows.append((name, kind, shapes, f"{int(sum(np.prod(variable.shape) for variable in trained)):,}"))
     rows.append(("total", "", "", f"{loop.parameters:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -46,12 +49,13 @@ def _made(config: RunConfig) -> tuple[DataDirectory, RankingModel]:
     return data, make_model(config.model, Inputs(data.spec, data.table_rows, data.pretrained), config.hyper_parameters)
 
 
-def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
-    layers = model._flatten_layers(include_self=False)
-    weighted = [layer for layer in layers if layer.trainable_variables or isinstance(layer, StackedTable)]
-    return [layer for layer in weighted if not list(layer._flatten_layers(include_self=False))]
-
-
-def _name(layer: keras.layers.Layer) -> str:
-    path = (layer.trainable_variables or layer.variables)[0].path
-    return path.rpartition("/")[0]
+def _layers(model: keras.Model) -> list[tuple[keras.layers.Layer, list[keras.Variable]]]:
+    """Returns the layers that hold trained weights or tables, in order, each with those that are no inner layer's."""
+    found = []
+    for layer in model._flatten_layers(include_self=False):
+        inner = {id(variable) for each in layer._flatten_layers(include_self=False) for variable in each.variables}
+        own = [variable for variable in layer.variables if id(variable) not in inner]
+        if any(variable.trainable for variable in own) or isinstance(layer, StackedTable):
+            found.append((layer, own))
+    place = {id(variable): number for number, variable in enumerate(model.variables)}
+    return sorted(found, key=lambda each: place[id(each[1][0])])

@@ -229,7 +229,7 @@ class ColumnFieldsAndHistories(ColumnSequences):
         super().__init__(columns, embedding_dim, name=name)
         self._histories = frozenset(histories)
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> dict[str, tf.Tensor]:
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> dict[str, tf.Tensor]:  # type: ignore[override]
         """Returns the vectors by column."""
         vectors, lengths = super().call(features, training)
         pooled = [name for name in self._input.names if name not in self._histories]
