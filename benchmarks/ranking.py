@@ -110,6 +110,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", choices=[table.recipe for table in TABLES], default=[table.recipe for table in TABLES])
     parser.add_argument("--rows", nargs="+", help="rows of the recipes; all where not given")
+    parser.add_argument("--seeds", type=int, help="the first so many of each row alone; all where not given")
     parser.add_argument("--again", action="store_true", help="train also what is finished")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time, each with its share of the cores")
     parser.add_argument(
@@ -126,7 +127,8 @@ def main() -> int:
         if flags.peers.exists() and (flags.again or not results.has_baselines(table)):
             for result in baselines(table, data, flags.peers):
                 results.add(result)
-        wanted = [run for run in table.runs if run[0] in (flags.rows or (run[0],)) and (flags.again or not results.has(table, run))]
+        asked = [run for run in table.runs if run[0] in (flags.rows or (run[0],)) and run[1] < (flags.seeds or run[1] + 1)]
+        wanted = [run for run in asked if flags.again or not results.has(table, run)]
         work += [(table, data, each) for each in chunks(table, wanted)]
     # Of all tables the first seeds before the second ones: stopped early, there is a whole table of fewer seeds.
     work.sort(key=lambda item: item[2][0][1])

@@ -44,7 +44,7 @@ class CIN(keras.layers.Layer):
         maps, pooled = first, []
         for kernel, bias in zip(self.kernels, self.biases, strict=True):
             products = maps[:, :, :, tf.newaxis] * first[:, :, tf.newaxis, :]  # [B, D, H, F]
-            flat = tf.reshape(products, [-1, first.shape[1], maps.shape[2] * first.shape[2]])
-            maps = tf.matmul(flat, kernel.value) + bias.value  # [B, D, H']
+            flat = tf.reshape(products, [-1, maps.shape[2] * first.shape[2]])  # [B D, H F], for one product of matrices
+            maps = tf.reshape(tf.matmul(flat, kernel.value) + bias.value, [-1, first.shape[1], kernel.shape[1]])  # [B, D, H']
             pooled.append(tf.reduce_sum(maps, axis=1))
         return tf.concat(pooled, axis=1)

@@ -45,12 +45,15 @@ class FieldAttention(keras.layers.Layer):
     def call(self, fields: tf.Tensor) -> tf.Tensor:
         """Returns `[B, F, units]`."""
         count, width = fields.shape[1], self.units // self.num_heads
-        query, key, value, *added = tf.split(tf.matmul(fields, self.kernel.value), self.kernel.shape[1] // self.units, axis=2)
-        query, key, value = (tf.reshape(x, [-1, count, self.num_heads, width]) for x in (query, key, value))
-        scores = tf.cast(tf.einsum("bihd,bjhd->bhij", query, key), tf.float32)
-        shares = tf.cast(tf.nn.softmax(scores / width**0.5 if self.scale else scores), fields.dtype)
-        attended = tf.reshape(tf.einsum("bhij,bjhd->bihd", shares, value), [-1, count, self.units])
-        attended += added[0] if added else fields
+        # One product of matrices: `tf.matmul` of three and two dimensions has a kernel an example in its gradient.
+        projected = tf.matmul(tf.reshape(fields, [-1, fields.shape[2]]), self.kernel.value)
+        parts = tf.transpose(tf.reshape(projected, [-1, count, self.kernel.shape[1] // width, width]), [0, 2, 1, 3])
+        query, key, value, *added = tf.split(parts, self.kernel.shape[1] // self.units, axis=1)  # each [B, heads, F, width]
+        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
+        attended = tf.matmul(tf.cast(tf.nn.softmax(scores / width**0.5 if self.scale else scores), fields.dtype), value)
+        attended = tf.transpose(attended + added[0] if added else attended, [0, 2, 1, 3])
+        attended = tf.reshape(attended, [-1, count, self.units])
+        attended = attended if added else attended + fields
         return tf.nn.relu(attended if self.norm is None else self.norm(attended))
 
 
