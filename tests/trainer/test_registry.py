@@ -57,7 +57,14 @@ def test_a_name_is_given_once() -> None:
 
 def test_hyper_parameters_are_typed() -> None:
     resolved = resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "128,64", "dropout": ".3", "batch_norm": "false"})
-    assert resolved == {"embedding_dim": 64, "hidden_units": (128, 64), "dropout": 0.3, "batch_norm": False, "activation": "relu"}
+    assert resolved == {
+        "embedding_dim": 64,
+        "hidden_units": (128, 64),
+        "pooled_dropout": 0.5,
+        "dropout": 0.3,
+        "batch_norm": False,
+        "activation": "relu",
+    }
     assert resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "[8]"})["hidden_units"] == (8,)
     assert resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "8"})["hidden_units"] == (8,)
 

@@ -211,7 +211,8 @@ class ColumnSequences(_ColumnLayer):
         vectors, lengths = self._input.embed(features, training)
         for name, kernel in self._kernels.items():
             mask = tf.sequence_mask(lengths[name], tf.shape(vectors[name])[1], tf.float32)[:, :, tf.newaxis]
-            vectors[name] = tf.matmul(vectors[name], kernel.value) * mask
+            # Not `tf.matmul`, which has a kernel an example in its gradient.
+            vectors[name] = tf.einsum("btw,wd->btd", vectors[name], kernel.value) * mask
         return {name: tf.cast(each, self.compute_dtype) for name, each in vectors.items()}, lengths
 
 

@@ -165,7 +165,12 @@ def test_first_order_of_numbers_as_they_are_and_of_indicators() -> None:
 
 
 def test_frozen_tables_stay_and_their_first_order_weights_are_trained() -> None:
-    loop = Loop(NFM(Inputs(EQUAL), embedding_dim=DIM, dropout=0.0), task_of(EQUAL), TrainingConfig(learning_rate=0.1), element_spec(EQUAL))
+    loop = Loop(
+        NFM(Inputs(EQUAL), embedding_dim=DIM, pooled_dropout=0.0, dropout=0.0),
+        task_of(EQUAL),
+        TrainingConfig(learning_rate=0.1),
+        element_spec(EQUAL),
+    )
     by_path = {v.path.split("/", 1)[1]: v for v in loop.model.fields.variables}
     frozen, weights = by_path[f"frozen_tables_{DIM}/table"], by_path["weights_apart/tables_1/table"]
     before = frozen.numpy()

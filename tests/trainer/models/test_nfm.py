@@ -9,7 +9,7 @@ from model_reference import DIM, FEATURES, SPEC, dense, logits, made, relu_mlp, 
 from trainer.layers import Inputs
 from trainer.models.ranking.nfm import NFM
 
-PLAIN = {"embedding_dim": DIM, "dropout": 0.0, "batch_norm": False}
+PLAIN = {"embedding_dim": DIM, "pooled_dropout": 0.0, "dropout": 0.0, "batch_norm": False}
 
 
 def test_without_hidden_layers_and_with_a_projection_of_ones_it_is_an_fm() -> None:
@@ -47,7 +47,7 @@ def test_parameters(batch_norm: bool) -> None:
 
 
 def test_batch_norm_uses_moving_statistics_in_evaluation() -> None:
-    model = made("nfm", embedding_dim=DIM, dropout=0.0)
+    model = made("nfm", embedding_dim=DIM, pooled_dropout=0.0, dropout=0.0)
     alone = model({name: values[:1] for name, values in FEATURES.items()}, training=False)
     np.testing.assert_allclose(alone, model(FEATURES, training=False)[:1], rtol=1e-5)
     assert np.abs(model(FEATURES, training=True) - model(FEATURES, training=False)).max() > 1e-3

@@ -25,7 +25,8 @@ class NFM(RankingModel):
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the factors.
         hidden_units: Widths of the hidden layers.
-        dropout: Rate on the pooled vector, and after each hidden layer.
+        pooled_dropout: Rate on the pooled vector.
+        dropout: Rate after each hidden layer.
         batch_norm: Whether the pooled vector and the hidden layers are batch-normalised (section 3.3.2).
         activation: Non-linearity of the hidden layers.
     """
@@ -36,6 +37,7 @@ class NFM(RankingModel):
         *,
         embedding_dim: int = 64,
         hidden_units: tuple[int, ...] = (64,),
+        pooled_dropout: float = 0.5,
         dropout: float = 0.5,
         batch_norm: bool = True,
         activation: str = "relu",
@@ -43,7 +45,7 @@ class NFM(RankingModel):
         super().__init__()
         self.fields = inputs.fields_and_first_order(embedding_dim)
         self.pooled_norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="pooled_norm") if batch_norm else None
-        self.pooled_dropout = keras.layers.Dropout(dropout, name="pooled_dropout")
+        self.pooled_dropout = keras.layers.Dropout(pooled_dropout, name="pooled_dropout")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")  # its bias is the paper's w_0
 
