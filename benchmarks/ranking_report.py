@@ -10,6 +10,9 @@ import numpy as np
 from benchmarks.ranking_tables import TABLES, Table
 from trainer.recipes import list_rows
 
+# A row holds its target if it is no further below.
+_TOLERANCE = 0.001
+
 Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
 
@@ -20,7 +23,7 @@ def report(results: Results) -> str:
     for table in TABLES:
         runs = [run for (recipe, *_), run in results.items() if recipe == table.recipe]
         if runs:
-            lines += ["", f"## {table.title}", "", table.protocol, "", *_table(table, runs)]
+            lines += ["", f"## {table.title}", "", table.protocol, "", *_table(table, runs), "", *_findings(table, runs)]
     return "\n".join(lines) + "\n"
 
 
@@ -51,6 +54,31 @@ def _table(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
         if own:
             lines.append(f"| {' | '.join([row, str(len(own)), *_cells(table, row, own)])} |")
     return lines
+
+
+def _findings(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns what the table says, in sentences: targets met and missed, rows above the published best, other libraries beside ours."""
+    metric = table.metrics[0]
+    sign = -1 if metric in ("rmse", "mae") else 1
+    rows = dict.fromkeys(run["row"] for run in runs)
+    means = {row: float(np.mean([run["test"][metric] for run in runs if run["row"] == row])) for row in rows}
+    said = []
+    if held := {row: means[row] - target for row, target in table.targets.items() if row in means}:
+        missed = [f"{row} by {-gap:.4f}" for row, gap in held.items() if gap < -_TOLERANCE]
+        said.append(
+            f"{len(held) - len(missed)} of {len(held)} rows hold their target" + (f"; missed: {', '.join(missed)}." if missed else ".")
+        )
+        above = [row for row in held if means[row] > table.published[row][0]]
+        said.append(f"Above the published best of the same row: {', '.join(above) or 'none'}.")
+        best = max(held, key=lambda row: means[row])
+        highest = max(values[0] for values in table.published.values())
+        than = "above" if means[best] > highest else "below"
+        said.append(f"Our best row, {best} with {means[best]:.5f}, is {than} every published one (the highest is {highest:.4f}).")
+    ours = {row: means[row] for row in rows if any(run["row"] == row and run["settings"] is not None for run in runs)}
+    for other in (row for row in means if row not in ours):
+        better = [row for row, value in ours.items() if sign * value > sign * means[other]]
+        said.append(f"{other}: {len(better)} of our {len(ours)} rows are better.")
+    return [" ".join(said)] if said else []
 
 
 def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
