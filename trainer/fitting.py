@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from trainer.estimator import Estimator
 
 _MAX_TRAIN_SAMPLE = 50_000
+# A drawing takes half a second, as long as an epoch of small data.
+_SECONDS_BETWEEN_DRAWINGS = 10.0
 
 
 def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
@@ -32,7 +35,8 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
     train = estimator.batches("train", batch_size=config.batch_size, shuffle=True)
     evaluated = _Evaluation(estimator, eval_spec) if eval_spec else None
     history = [line for line in run.epochs() if line["epoch"] <= loop.position.epoch]
-    while not loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None):
+    drawn = -math.inf  # so that the first epoch is drawn
+    while True:
         position, number = loop.position, loop.position.epoch + 1
         started, first, last = time.perf_counter(), position.batch, train.num_batches
         if max_steps is not None:
@@ -61,10 +65,12 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
         history.append(line)
         run.write_epochs(history)
         log_events(run.path / "events", line)
-        if evaluated:
+        ended = out_of_steps or loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None)
+        if evaluated and (ended or time.perf_counter() - drawn > _SECONDS_BETWEEN_DRAWINGS):
             plot_curves(run.path / "curves.png", history, estimator.task.monitor)
+            drawn = time.perf_counter()
         loop.save(run.last)  # last: a run killed before it does this epoch's end again
-        if out_of_steps:
+        if ended:
             return
 
 

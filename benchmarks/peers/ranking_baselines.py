@@ -99,7 +99,7 @@ def boosted_trees(x: dict[str, Any], y: dict[str, np.ndarray], binary: bool, cat
     metric = "auc" if binary else "rmse"
     fitted = []
     for leaves in (31, 255):
-        model = kind(n_estimators=2000, learning_rate=0.1, num_leaves=leaves, verbose=-1, random_state=0)
+        model = kind(n_estimators=500, learning_rate=0.1, num_leaves=leaves, verbose=-1, random_state=0)
         model.fit(
             x["train"],
             y["train"],
