@@ -78,7 +78,7 @@ def test_negatives_of_movielens_1m_are_uniform(tmp_path: Path) -> None:
 
 def test_training_negatives_of_frappe(tmp_path: Path) -> None:
     """The published files lack the training negatives; validation and test have theirs."""
-    spec = get_dataset("frappe").model_copy(update={"negatives": Negatives(per_positive=2, splits=("train",))})
+    spec = get_dataset("frappe_resampled")
     files = [f"frappe/frappe.{name}" for name in ("train.positives.libfm.xz", "validation.libfm.gz", "test.libfm.gz")]
     rows = _read(spec, files, tmp_path)
     assert rows["_split"].value_counts().to_dict() == {0: 3 * 67_604, 1: 57_722, 2: 28_860}
