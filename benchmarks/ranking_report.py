@@ -75,10 +75,14 @@ def _findings(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
         than = "above" if means[best] > highest else "below"
         said.append(f"Our best row, {best} with {means[best]:.5f}, is {than} every published one (the highest is {highest:.4f}).")
     ours = {row: means[row] for row in rows if any(run["row"] == row and run["settings"] is not None for run in runs)}
-    for other in (row for row in means if row not in ours):
+    for other in (row for row in means if ours and row not in ours):
         better = [row for row, value in ours.items() if sign * value > sign * means[other]]
         said.append(f"{other}: {len(better)} of our {len(ours)} rows are better.")
-    return [" ".join(said)] if said else []
+    left = [(row, seed) for row, seed in table.runs if not any((run["row"], run["seed"]) == (row, seed) for run in runs)]
+    if left:
+        without = ", ".join(dict.fromkeys(row for row, _ in left if row not in rows))
+        said.append(f"**{len(left)} of {len(table.runs)} runs are still to be trained{'; none yet of ' if without else ''}{without}.**")
+    return [" ".join(said)]
 
 
 def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from feature_specs import FeatureSpec
+
+# The same examples each time: `pytest --hypothesis-profile default` looks for new ones.
+settings.register_profile("same_examples", derandomize=True)
+settings.load_profile("same_examples")
 
 TINY_SPEC = """
 name: tiny
