@@ -68,6 +68,7 @@ def _findings(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
         said.append(
             f"{len(held) - len(missed)} of {len(held)} rows hold their target" + (f"; missed: {', '.join(missed)}." if missed else ".")
         )
+        said += [f"Tried for {row}: {table.tried[row]}." for row, gap in held.items() if gap < -_TOLERANCE and row in table.tried]
         above = [row for row in held if means[row] > table.published[row][0]]
         said.append(f"Above the published best of the same row: {', '.join(above) or 'none'}.")
         best = max(held, key=lambda row: means[row])
