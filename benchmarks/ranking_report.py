@@ -18,8 +18,7 @@ Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
 def report(results: Results) -> str:
     """Returns the page as Markdown."""
-    ours = [run for run in results.values() if run["settings"] is not None]
-    lines = ["# Ranking models: accuracy", "", *_introduction(ours)]
+    lines = ["# Ranking models: accuracy", "", *_introduction(list(results.values()))]
     for table in TABLES:
         runs = [run for (recipe, *_), run in results.items() if recipe == table.recipe]
         if runs:
@@ -31,14 +30,14 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not runs:
         return []
     dates = sorted({run["date"] for run in runs})
-    versions = sorted({", ".join(f"{name} {version}" for name, version in run["versions"].items()) for run in runs})
-    threads = sorted({run["threads"] for run in runs})
+    versions = sorted({f"{name} {version}" for run in runs for name, version in run["versions"].items()})
+    threads = sorted({run["threads"] for run in runs if run["settings"] is not None})
     return [
-        f"`make benchmark-ranking`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {'; '.join(versions)}. Mean and standard "
+        f"`make benchmark-ranking`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {', '.join(versions)}. Mean and standard "
         "deviation over seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
-        f"split scored once. Seconds an epoch: median of a run, mean over runs, each on {', '.join(map(str, threads))} thread(s) while the "
-        "machine's other core was in use. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed>`; every "
-        "run is a line of `ranking.jsonl`."
+        f"split scored once. Seconds an epoch: median of a run, mean over runs, each on {' or '.join(map(str, threads))} thread(s) of a "
+        "machine that did other work too. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed>`; every run "
+        "is a line of `ranking.jsonl`."
     ]
 
 

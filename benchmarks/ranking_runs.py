@@ -1,11 +1,13 @@
-"""Trains and scores runs of the accuracy table, one after the other: `python -m benchmarks.ranking_runs FOLDER ROW:SEED ...`.
+"""Trains and scores runs of the accuracy table: `python -m benchmarks.ranking_runs FOLDER RECIPE DATA_DIR ROW:SEED ...`.
 
-`benchmarks.ranking` starts it. A finished run is one JSON file in FOLDER; a killed one goes on from its last checkpoint.
+`benchmarks.ranking` starts it. A finished run is one JSON file in FOLDER; a killed one whose settings are still the same goes on from its
+last checkpoint.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -72,16 +74,17 @@ def train(config: RunConfig, folder: Path) -> dict[str, Any]:
 
 
 def main(folder: Path, recipe: str, data_dir: str, runs: list[str]) -> None:
-    """Trains each `ROW:SEED` that has no result in `folder` yet."""
+    """Trains each `ROW:SEED`."""
     DataDirectory.open(data_dir)
     for run in runs:
         row, _, seed = run.rpartition(":")
-        name = f"{recipe}-{row}-{seed}"
-        result = {"table": recipe, "row": row, "seed": int(seed), **train(run_config(recipe, row, int(seed), data_dir), folder / name)}
+        name, config = f"{recipe}-{row}-{seed}", run_config(recipe, row, int(seed), data_dir)
+        digest = hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()[:8]
+        result = {"table": recipe, "row": row, "seed": int(seed), **train(config, folder / f"{name}-{digest}")}
         partial = folder / f"{name}.json.tmp"
         partial.write_text(json.dumps(result), encoding="utf-8")
         partial.rename(folder / f"{name}.json")
-        shutil.rmtree(folder / name)
+        shutil.rmtree(folder / f"{name}-{digest}")
         keras.backend.clear_session()
 
 

@@ -75,7 +75,7 @@ def plot(runs: Sequence[RunDirectory], path: Path) -> None:
             axes.set(xlabel="epoch", title=f"validation {metric}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right" if metrics[0] == "auc" else "upper right", fontsize="small")
+        axes.legend(loc="upper left" if metrics[0] == "auc" else "upper right", fontsize="small")
     figure.savefig(path, dpi=110)
 
 

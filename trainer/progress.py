@@ -78,5 +78,5 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], monitor: str, by:
         axes.set(xlabel=by, title=metric)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right" if metric == "auc" else "upper right")  # away from most curves; "best" is slow and warns of it
+        axes.legend(loc="upper left" if metric == "auc" else "upper right")  # away from most curves; "best" is slow and warns of it
     figure.savefig(path, dpi=110)

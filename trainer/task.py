@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         for info in list_models():
             print(f"{info.name:<14} {info.task:<9} {info.paper}")
         return 0
-    if flags.model is None and ":" not in (flags.recipe or ""):
+    if flags.model is None and flags.recipe in (None, "none"):
         raise ColonnadeError("--model is missing. Name one of --list_models, such as --model nfm.")
     recipe, spec, model = _what(flags)
     settings = _settings(flags, recipe.values)

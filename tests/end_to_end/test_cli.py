@@ -54,6 +54,8 @@ def _is_drawn(pixels: np.ndarray) -> bool:
         ("--model nfm --epochs three", 2, "argument --epochs: invalid int value: 'three'"),
         ("--model nfm --mixed_precision float8", 2, "argument --mixed_precision: invalid choice: 'float8'"),
         ("--epochs 3", 1, "--model is missing. Name one of --list_models"),
+        ("--recipe none", 1, "--model is missing. Name one of --list_models"),
+        ("--recipe frappe", 1, "Recipe 'frappe' has values for several models. Name one: --model, or --recipe frappe:ROW."),
         ("--model nmf", 1, "Unknown model 'nmf'. Did you mean 'nfm'? Registered: "),
         ("--model nfm --dataset movielens_100", 1, "Did you mean 'movielens_100k'?"),
         ("--model nfm --recipe movielens", 1, "Unknown recipe 'movielens'. Did you mean 'movielens_1m'?"),

@@ -98,7 +98,7 @@ def _own_model(name: str) -> type:
     found = [model for model in _REGISTRY.values() if model.__module__ == name]
     if len(found) != 1:
         raise ColonnadeError(
-            f"Module {name!r} should register one model, by @register(\"name\"). It registers {len(found)}: "
+            f'Module {name!r} should register one model, by @register("name"). It registers {len(found)}: '
             f"{', '.join(model.__name__ for model in found) or 'none'}."
         )
     return found[0]
