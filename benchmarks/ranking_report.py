@@ -36,8 +36,8 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         f"`make benchmark-ranking`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {', '.join(versions)}. Mean and standard "
         "deviation over seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
         f"split scored once. Seconds an epoch: median of a run, mean over runs, each on {' or '.join(map(str, threads))} thread(s) of a "
-        "machine that did other work too. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed>`; every run "
-        "is a line of `ranking.jsonl`."
+        "machine that did other work too. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed>`; every "
+        "run is a line of `ranking.jsonl`."
     ]
 
 
