@@ -79,16 +79,6 @@ TABLES = (
         more_seeds=dict.fromkeys(_BARS_MEAN, 5),
         published=_BARS_BEST,
         targets={row: _BARS_MEAN.get(row, best[0] - 0.001) for row, best in _BARS_BEST.items()},
-        tried={
-            "afm": (
-                "with one seed each: no dropout on the pooled vector (test AUC .96568); Adam's epsilon 1e-8 in place of Keras' 1e-7 "
-                "(.96373). At the same training loss the published run validates better: the resampled negatives are suspected, see nfm"
-            ),
-            "nfm": (
-                "with one seed each: dropout .4 on the pooled vector too (test AUC .97866); Adam's epsilon 1e-8 (.97718); training "
-                "negatives drawn without repetition for a user, as the published ones seem to be (best validation AUC .97998 beside .97906)"
-            ),
-        },
     ),
     Table(
         recipe="movielens_1m",

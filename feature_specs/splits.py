@@ -124,7 +124,7 @@ Split = Annotated[
 class Negatives(Frozen):
     """Sampled negatives: for each positive row, copies with label 0 in which the item is another one.
 
-    The item is drawn uniformly from those of the whole data set that the row's user has in no row; a user who has them all gets fewer.
+    The item is drawn uniformly from those of the whole data set that the row's user has in no row; a user who has them all gets none.
     Side tables are joined afterwards, so that the item's columns follow the item. A negative is in the split of its positive and in no
     history.
 
@@ -132,11 +132,13 @@ class Negatives(Frozen):
         per_positive: How many for each positive row.
         resample: Raw columns of the row (not of side tables) that are replaced, together, by those of a row with the drawn item;
             `keys.item` is always one of them. All others are kept.
+        distinct: No item is drawn twice for a user; where they run out, the user's later positives (in file order) get fewer.
         splits: The splits whose positives get negatives; fewer than all where the rows of the others come with theirs.
         seed: Another seed, other negatives.
     """
 
     per_positive: PositiveInt
     resample: tuple[str, ...] = ()
+    distinct: bool = False
     splits: tuple[Literal["train", "valid", "test"], ...] = Field(default=("train", "valid", "test"), min_length=1)
     seed: int = 0

@@ -3,6 +3,7 @@
 A draw is one random number: the rank of the item among those that the user has not. With the user's items sorted, s(0) < s(1) < ..., there
 are s(k) - k free items before s(k), so the free item of rank r is r plus the number of k with s(k) - k <= r: exact, uniform, and no draw is
 ever thrown away, however many items the user has. A number depends on the user, the row's place among the user's rows and the seed alone.
+Distinct negatives take the ranks in the order of a permutation of a user's own.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_specs import FeatureSpec, Negatives
-from preprocessing.hashing import mixed
+from preprocessing.hashing import hash_rows, mixed
 from preprocessing.sources.casting import is_missing
-from preprocessing.users import Users
+from preprocessing.users import Users, places_within
 
 _PENDING_ROWS = 1 << 20
 # Apart from the numbers that a split within each user draws with the same seed.
 _SALT = 0x5EED
+_ROUNDS = 6
 
 
 def resampled(spec: FeatureSpec) -> tuple[str, ...]:
@@ -57,11 +59,11 @@ def sample(users: Users, items: np.ndarray, positive: np.ndarray, num_items: int
         items: Number of each row's item, int64 [N], -1 where it is missing.
         positive: Rows that get negatives, bool [N]; those without a user get none.
         num_items: How many items there are.
-        negatives: How many for each row, and the seed.
+        negatives: How many for each row, whether an item may come twice for a user, and the seed.
 
     Returns:
         For each negative the row that it is made of, ascending, and the number of its item, both int64 [M]. A user who has every item gets
-        none. Draws are independent: an item may be drawn twice for one row.
+        none.
     """
     has = users.known & (items >= 0)
     owners, held = np.divmod(np.unique(users.codes[has] * num_items + items[has]), max(num_items, 1))
@@ -72,11 +74,37 @@ def sample(users: Users, items: np.ndarray, positive: np.ndarray, num_items: int
     parents = np.repeat(np.flatnonzero(positive & users.known), negatives.per_positive)
     copies = np.tile(np.arange(negatives.per_positive), len(parents) // negatives.per_positive)
     free = num_items - counts[users.codes[parents]]
-    parents, copies, free = parents[free > 0], copies[free > 0], free[free > 0]
-    numbers = mixed(users.draws(negatives.seed)[parents] + mixed(copies.astype(np.uint64) + np.uint64(_SALT)))
-    rank = (numbers % free.astype(np.uint64)).astype(np.int64)
+    if negatives.distinct:
+        place = places_within(users.codes[parents])
+        left = place < free
+        parents, place, free = parents[left], place[left], free[left]
+        rank = _permuted(place, free, hash_rows([users.keys], negatives.seed)[parents])
+    else:
+        parents, copies, free = parents[free > 0], copies[free > 0], free[free > 0]
+        numbers = mixed(users.draws(negatives.seed)[parents] + mixed(copies.astype(np.uint64) + np.uint64(_SALT)))
+        rank = (numbers % free.astype(np.uint64)).astype(np.int64)
     # One ascending array for all users: each user's numbers lie in a stretch of its own.
     stretch = num_items + 1
     user = users.codes[parents]
     passed = np.searchsorted(owners * stretch + free_before, user * stretch + rank, side="right") - starts[user]
     return parents, rank + passed
+
+
+def _permuted(places: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Returns where a permutation of 0 .. size - 1, its own for each key, takes each place, int64 [M].
+
+    A Feistel network permutes the numbers of 2b bits, the least 2b that hold the size; a number beyond the size goes through it again until
+    it is below (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002): less than four times on average.
+    """
+    bits = np.frexp((sizes - 1).astype(np.float64))[1]
+    half = np.maximum((bits + 1) // 2, 1).astype(np.uint64)
+    permuted, left = places.astype(np.uint64), np.arange(len(places))
+    while len(left):
+        shift, low = half[left], (np.uint64(1) << half[left]) - np.uint64(1)
+        high_part, low_part = permuted[left] >> shift, permuted[left] & low
+        for turn in range(_ROUNDS):
+            salt = mixed(np.array([_SALT + turn], np.uint64))
+            high_part, low_part = low_part, high_part ^ (mixed(mixed(keys[left] ^ salt) + low_part) & low)
+        permuted[left] = high_part << shift | low_part
+        left = left[permuted[left] >= sizes[left].astype(np.uint64)]
+    return permuted.astype(np.int64)

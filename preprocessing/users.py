@@ -43,11 +43,16 @@ class Users:
 
     def draws(self, seed: int) -> np.ndarray:
         """Returns a random number a row, uint64 [N], that depends on the row's user, its place among this user's rows, and the seed."""
-        places = np.empty(len(self.codes), np.int64)
-        order = np.argsort(self.codes, kind="stable")
-        lengths = run_lengths(self.codes[order])
-        places[order] = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return mixed(hash_rows([self.keys], seed) + mixed(places.astype(np.uint64)))
+        return mixed(hash_rows([self.keys], seed) + mixed(places_within(self.codes).astype(np.uint64)))
+
+
+def places_within(codes: np.ndarray) -> np.ndarray:
+    """Returns the place of each value of int64 [N], which are not negative, among those equal to it, int64 [N]."""
+    places = np.empty(len(codes), np.int64)
+    order = np.argsort(codes, kind="stable")
+    lengths = run_lengths(codes[order])
+    places[order] = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return places
 
 
 def run_lengths(ordered: np.ndarray) -> np.ndarray:

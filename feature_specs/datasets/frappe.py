@@ -4,8 +4,8 @@ In-The-Wild", 2015, https://arxiv.org/abs/1505.03014.
 `frappe` reads the files of He and Chua, "Neural Factorization Machines", SIGIR 2017 (`Frappe_x1` of BARS): 288,609 rows, two sampled
 negatives a positive, split 7:2:1. Each line is the label, 1 or -1, and ten tokens such as `42:1`. `frappe_resampled` reads the same
 validation and test files and only the positives of the training file; its training negatives are drawn again by the published rule: two a
-positive, the same user and context, an app that the user never used. `frappe_log` reads the log itself, 96,203 uses of an app, and samples
-all negatives so.
+positive, the same user and context, an app that the user never used, none twice for a user (as in the published files). `frappe_log` reads
+the log itself, 96,203 uses of an app, and samples all negatives, with repetitions.
 
 Embedding tables begin as N(0, 1e-4), as in the published benchmark of `Frappe_x1` (BARS, Zhu et al., SIGIR 2022).
 """  # noqa: D205 (the paper's title is long)
@@ -47,7 +47,7 @@ SPECS = (
         label=_LABEL,
         keys=_KEYS,
         split=FilesSplit(train="frappe.train.positives.libfm", valid="frappe.validation*.libfm", test="frappe.test*.libfm"),
-        negatives=Negatives(per_positive=2, splits=("train",)),
+        negatives=Negatives(per_positive=2, distinct=True, splits=("train",)),
         source=Source(
             rows=_ROWS,
             instructions=(

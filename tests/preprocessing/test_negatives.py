@@ -39,6 +39,40 @@ def test_never_an_item_of_the_user(rows: list[tuple[str, int, bool]], num_items:
     assert parents == [row for row in expected for _ in range(per_positive)]
 
 
+@given(rows=ROWS, num_items=st.integers(6, 40), per_positive=st.integers(1, 9), seed=st.integers(0, 3))
+def test_distinct_ones_come_once_until_they_run_out(
+    rows: list[tuple[str, int, bool]], num_items: int, per_positive: int, seed: int
+) -> None:
+    parents, drawn = _sample(rows, num_items, Negatives(per_positive=per_positive, distinct=True, seed=seed))
+    assert parents == sorted(parents)
+    for name in "abc":
+        theirs = [item for parent, item in zip(parents, drawn, strict=True) if rows[parent][0] == name]
+        free = set(range(num_items)) - {item for user, item, _ in rows if user == name}
+        positives = [row for row, (user, _, positive) in enumerate(rows) if user == name and positive]
+        assert len(set(theirs)) == len(theirs) == min(len(free), per_positive * len(positives))
+        assert set(theirs) <= free
+        assert [parent for parent in parents if rows[parent][0] == name] == [p for p in positives for _ in range(per_positive)][
+            : len(theirs)
+        ]
+    assert all(rows[parent][0] for parent in parents)
+
+
+def test_distinct_ones_are_uniform_at_every_place_and_differ_by_user_and_seed() -> None:
+    rows = [(f"u{user}", item, True) for user in range(4000) for item in (2, 7)]
+    drawn = {}
+    for seed in (0, 1):
+        parents, items = _sample(rows, 10, Negatives(per_positive=2, distinct=True, seed=seed))
+        assert parents == [row for row in range(8000) for _ in range(2)]
+        drawn[seed] = np.array(items).reshape(4000, 4)
+        for place in range(4):
+            counts = np.bincount(drawn[seed][:, place], minlength=10)
+            assert counts[2] == counts[7] == 0
+            # The 99.9 % quantile of chi-square with 7 degrees of freedom is 24.3.
+            assert (np.square(np.delete(counts, [2, 7]) - 500) / 500).sum() < 24.3
+    # By chance one in 8 * 7 * 6 * 5 = 1,680 users has the same four.
+    assert (drawn[0] == drawn[1]).all(axis=1).sum() < 12
+
+
 def test_a_user_with_everything_gets_none_and_one_with_all_but_one_gets_that() -> None:
     rows = [("full", item, True) for item in range(4)] + [("almost", item, item != 1) for item in (3, 0, 1, 3)]
     parents, drawn = _sample(rows, 4, Negatives(per_positive=3))
