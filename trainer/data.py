@@ -174,7 +174,7 @@ class ParquetBatches:
                 self._failure = _unreadable(path, error)
                 raise self._failure from error
         table = pa.concat_tables(tables).combine_chunks()
-        return {name: _to_numpy(table[name], self._vectors.get(name)) for name in self.columns}
+        return {name: to_numpy(table[name], self._vectors.get(name)) for name in self.columns}
 
     def _collate(self, pieces: Sequence[dict[str, Column]]) -> tuple[Any, ...]:
         batch: dict[str, NDArray] = {}
@@ -194,7 +194,7 @@ def _unreadable(path: Path, error: Exception) -> ColonnadeError:
     return ColonnadeError(f"Shard {str(path)!r} cannot be read: {' '.join(str(error).split()).rstrip('.')}. Preprocess again.")
 
 
-def _to_numpy(column: pa.ChunkedArray, size: int | None = None) -> Column:
+def to_numpy(column: pa.ChunkedArray, size: int | None = None) -> Column:
     """Returns a column; one of vectors, of `size` numbers each, as `[N, size]`."""
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if size is not None:

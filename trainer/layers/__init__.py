@@ -1,6 +1,7 @@
 """Input layers and what models share."""
 
 from trainer.layers.column_inputs import ColumnInputs
+from trainer.layers.distances import clipped, negative_squared_distance
 from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder, Flat
 from trainer.layers.inputs import Inputs
 from trainer.layers.interactions import bi_interaction, side_by_side
@@ -22,5 +23,7 @@ __all__ = [
     "SequenceFeatures",
     "StackedTable",
     "bi_interaction",
+    "clipped",
+    "negative_squared_distance",
     "side_by_side",
 ]

@@ -6,8 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import keras
+from numpy.typing import NDArray
+
 from feature_specs import CategoricalFeature, CrossedFeature, FeatureSpec, NumericFeature, SequenceFeature
 from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FieldsAndHistories, FirstOrder, Flat
+from trainer.layers.matching import ItemVectors, UserVectors
 from trainer.layers.plan import field_names
 from trainer.layers.sequence_features import SequenceFeatures
 
@@ -20,11 +24,44 @@ class Inputs:
         spec: The features.
         table_rows: Rows of each table, padding and OOV included; needed for tables with a vocabulary.
         pretrained: Files with the vectors that tables begin with, by table, as the preprocessing job writes them.
+        items_by_id: Of matching data, the side features of each row of the item feature's table, `[rows, ...]` by feature.
     """
 
     spec: FeatureSpec
     table_rows: Mapping[str, int] = field(default_factory=dict)
     pretrained: Mapping[str, str | Path] = field(default_factory=dict)
+    items_by_id: Mapping[str, NDArray] = field(default_factory=dict)
+
+    def items(self, embedding_dim: int, initializer: keras.initializers.Initializer | None = None, name: str = "items") -> ItemVectors:
+        """Returns a layer from item-side features to one vector an item, `[C, D]`, and from histories to `[B, T, D]`."""
+        return ItemVectors(
+            self.spec,
+            self.items_by_id,
+            table_rows=self.table_rows,
+            embedding_dim=embedding_dim,
+            initializer=initializer,
+            pretrained=self.pretrained,
+            name=name,
+        )
+
+    def users(
+        self,
+        embedding_dim: int,
+        *,
+        needs_users: bool = False,
+        initializer: keras.initializers.Initializer | None = None,
+        name: str = "users",
+    ) -> UserVectors:
+        """Returns a layer from user-side features to one vector a user, `[B, D]`; an unknown user is an error, where all are needed."""
+        return UserVectors(
+            self.spec,
+            needs_users=needs_users,
+            table_rows=self.table_rows,
+            embedding_dim=embedding_dim,
+            initializer=initializer,
+            pretrained=self.pretrained,
+            name=name,
+        )
 
     def sequences(self, embedding_dim: int, name: str = "sequences") -> SequenceFeatures:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""

@@ -1,9 +1,10 @@
-"""What a ranking model is: a pure scorer, from transformed features to logits."""
+"""What a model is: a pure scorer, of pairs (ranking) or of a query against candidates (matching)."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -53,3 +54,106 @@ class RankingModel(keras.Model, abc.ABC):
     def scored_parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns `parts` in float32, whatever the model computes in."""
         return {name: tf.cast(part, tf.float32) for name, part in self.parts(features).items()}
+
+
+class MatchingModel(keras.Model, abc.ABC):
+    """Scores a user against many items: `score(query(user), candidates(items))`.
+
+    It knows no feature by name, and has no loss, sampling, metric, optimizer or path inside; what its paper trains it with are class
+    attributes, which the run's settings override.
+
+    Attributes:
+        loss: Of its paper, by its name in `trainer.matching.losses`.
+        num_negatives: Negatives a positive, of its paper.
+        examples: What it is trained on: "pairs" of a user (with the history before) and what comes next, or whole "sequences", of which
+            every position predicts the next.
+        num_targets: How many of the items that follow are predicted at once (pairs).
+        max_length: How much of the history it reads; none where 0.
+        closed_form: Whether `fit_closed_form` takes the place of training by gradients.
+    """
+
+    loss: ClassVar[str] = "bce"
+    num_negatives: ClassVar[int] = 1
+    examples: ClassVar[Literal["pairs", "sequences"]] = "pairs"
+    closed_form: ClassVar[bool] = False
+    num_targets: int = 1
+    max_length: int = 0
+
+    def __init__(self) -> None:
+        super().__init__(autocast=False)
+
+    @property
+    def wide_layers(self) -> tuple[keras.layers.Layer, ...]:
+        """The layers that the run's `wide_optimizer` trains."""
+        return ()
+
+    @abc.abstractmethod
+    def query(self, features: Mapping[str, tf.Tensor], all_positions: bool = False) -> tf.Tensor:
+        """Returns what users are scored by, `[B, Q]`; with `all_positions` as they were after each item of their history, `[B, T, Q]`."""
+
+    @abc.abstractmethod
+    def candidates(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns what items are scored by, `[C, Q]`, of their item-side features, `[C]` or `[C, L]` each."""
+
+    def score(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns the score of each query `[..., Q]` against candidates that all share, `[C, Q]`, or of its own, `[..., C, Q]`: `[..., C]`.
+
+        The inner product, where the model does not say otherwise.
+        """
+        return inner_product(query, candidates)
+
+    def call(
+        self,
+        features: Mapping[str, tf.Tensor],
+        candidate_sets: Sequence[Mapping[str, tf.Tensor]],
+        all_positions: bool = False,
+        training: bool | None = None,  # noqa: ARG002 (Keras hands it on)
+    ) -> list[tf.Tensor]:
+        """Returns the scores of the queries against each set, float32.
+
+        Args:
+            features: Of the users, and their histories.
+            candidate_sets: Item-side features of shape `[C, ...]`, shared by all queries, or `[B, P, ...]` (`[B, T, P, ...]` for all
+                positions). All sets are embedded by one look-up.
+            all_positions: See `query`.
+            training: Whether dropout is on.
+
+        Returns:
+            For each set `[B, C]` or `[B, P]`; `[B, T, C]` or `[B, T, P]` for all positions.
+        """
+        query = self.query(features, all_positions)
+        # A single-valued feature, which the item's id is, has the leading axes alone.
+        leading = [min(values.shape.rank for values in each.values()) for each in candidate_sets]
+        shapes = [tf.shape(min(each.values(), key=lambda v: v.shape.rank)) for each in candidate_sets]
+        flat = {
+            name: tf.concat([_flat(each[name], axes) for each, axes in zip(candidate_sets, leading, strict=True)], 0)
+            for name in candidate_sets[0]
+        }
+        vectors = self.candidates(flat)
+        parts = tf.split(vectors, [tf.reduce_prod(shape) for shape in shapes]) if len(shapes) > 1 else [vectors]
+        scores = []
+        for part, shape, axes in zip(parts, shapes, leading, strict=True):
+            whole = tf.reshape(part, tf.concat([shape, [vectors.shape[-1]]], 0)) if axes > 1 else part
+            scores.append(tf.cast(self.score(query, whole), tf.float32))
+        return scores
+
+    def fit_closed_form(self, interactions: Any, catalogue: Any) -> None:  # noqa: ANN401 (trainer.matching's, which stands on this module)
+        """Sets the weights from all training interactions at once, where `closed_form`.
+
+        Args:
+            interactions: Of training: `users` (rows) and `items` (numbers), int `[N]` each, and `num_users`.
+            catalogue: The items; see `trainer.matching.catalogue.Catalogue`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is trained by gradients.")
+
+
+def inner_product(query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Returns the inner products of queries `[..., Q]` with candidates `[C, Q]`, or with their own, `[..., C, Q]`: `[..., C]`."""
+    if candidates.shape.rank == 2:
+        return tf.tensordot(query, candidates, [[-1], [-1]])
+    return tf.reduce_sum(candidates * query[..., tf.newaxis, :], axis=-1)
+
+
+def _flat(values: tf.Tensor, axes: int) -> tf.Tensor:
+    """Returns item-side features with the first `axes` axes made one."""
+    return values if axes == 1 else tf.reshape(values, tf.concat([[-1], tf.shape(values)[axes:]], 0))
