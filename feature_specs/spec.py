@@ -10,13 +10,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from feature_specs import validation
+from feature_specs import matching, validation
 from feature_specs.base import Column
 from feature_specs.errors import ColonnadeError
 from feature_specs.explain import explain
 from feature_specs.features import (
     AnyEncoding,
     AnyFeature,
+    CategoricalFeature,
     CrossedFeature,
     Frozen,
     MultiValuedFeature,
@@ -33,7 +34,7 @@ from feature_specs.yaml_text import parse
 
 
 class Label(Frozen):
-    """What a ranking model learns.
+    """What a model learns.
 
     Attributes:
         column: The raw column; none where the label is implicit.
@@ -42,7 +43,7 @@ class Label(Frozen):
         positive: Raw values that make a row positive, such as [">50K"]; then the column is read as text.
         negative: Raw values that make a row negative; all others are set aside. Where not given, whatever is not positive is negative.
         implicit: Every row is a 1, such as a log of clicks; sampled negatives bring the 0s.
-        task: What the model is trained for.
+        task: What the model is trained for. For "matching" rows are interactions: those that are positive, or all where it is implicit.
         weight: Raw column with the weight of each row in the training loss, 0 or more; all count once where not given.
     """
 
@@ -51,7 +52,7 @@ class Label(Frozen):
     positive: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
     implicit: bool = False
-    task: Literal["binary", "regression"] = "binary"
+    task: Literal["binary", "regression", "matching"] = "binary"
     weight: str | None = None
 
     @model_serializer(mode="wrap")
@@ -96,6 +97,8 @@ class Keys(Frozen):
 class FeatureSpec(Frozen):
     """A data set, declared: raw columns, features, tables, label, keys, split and source.
 
+    For matching, `item_features` names the features that describe the item; the one that reads `keys.item` is always of them.
+
     Example:
         >>> spec = FeatureSpec.from_yaml('''
         ... name: clicks
@@ -114,6 +117,13 @@ class FeatureSpec(Frozen):
     split: Split = RandomSplit()
     negatives: Negatives | None = None
     source: Source = Source()
+    item_features: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _keep_tag(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out item features where there are none: such specs keep the fingerprints that they had before there were any."""
+        tree: dict[str, Any] = serialize(self)
+        return {name: value for name, value in tree.items() if name != "item_features" or value}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> FeatureSpec:
@@ -170,6 +180,32 @@ class FeatureSpec(Frozen):
     def read_features(self) -> tuple[AnyFeature, ...]:
         """The features that are read from a raw column: all but histories and crosses."""
         return tuple(f for f in self.features if f.raw_inputs and f not in self.histories)
+
+    @property
+    def is_matching(self) -> bool:
+        """Whether rows are interactions, of which items are to be retrieved."""
+        return self.label.task == "matching"
+
+    @property
+    def item_feature(self) -> CategoricalFeature:
+        """The feature whose ids are the items; specs for matching have it."""
+        return matching.item_features(self)[0]
+
+    @property
+    def item_names(self) -> tuple[str, ...]:
+        """Names of the features that describe the item, that of the item itself first."""
+        return tuple(dict.fromkeys((self.item_feature.name, *self.item_features)))
+
+    @property
+    def user_names(self) -> tuple[str, ...]:
+        """Names of the features that describe the user or the moment: all but those of the item and the history."""
+        others = {*self.item_names, *(feature.name for feature in self.histories)}
+        return tuple(feature.name for feature in self.features if feature.name not in others)
+
+    @property
+    def history(self) -> SequenceFeature | None:
+        """The user's earlier items, where a spec for matching declares them."""
+        return next((f for f in self.histories if self.is_matching and isinstance(f, SequenceFeature)), None)
 
     @property
     def tables(self) -> dict[str, AnyEncoding]:

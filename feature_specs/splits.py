@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from feature_specs.base import Frozen
 
@@ -97,6 +106,9 @@ class FilesSplit(Frozen):
         test: Base name or glob.
         valid_fraction: Where there are no files for validation: share of the training rows, by a hash of their values.
         seed: Of that hash.
+        valid_last: For matching: of each user with two training rows or more the last by `keys.time` (then file order) validates.
+        candidates: For matching: base name or glob of the file with the fixed candidates of each user in test, a line each:
+            `(user,item)`, then the other candidates, separated by tabs.
     """
 
     type: Literal["files"] = "files"
@@ -105,6 +117,22 @@ class FilesSplit(Frozen):
     test: str | None = None
     valid_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: int = 0
+    valid_last: bool = False
+    candidates: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _keep_tag(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what is only for matching and not given: other specs keep the fingerprints that they had before."""
+        tree: dict[str, Any] = {"type": self.type, **serialize(self)}
+        return {name: value for name, value in tree.items() if name not in ("valid_last", "candidates") or value}
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> FilesSplit:
+        if self.valid_last and (self.valid is not None or self.valid_fraction):
+            raise ValueError("the split has valid_last and also `valid` or `valid_fraction`. Say in one way which rows validate.")
+        if self.candidates is not None and self.test is None:
+            raise ValueError(f"the split has candidates {self.candidates!r}, and no `test` files that they are for. Give these too.")
+        return self
 
 
 def _type_of(value: Any) -> str:  # noqa: ANN401 (what the user wrote, or a split)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from feature_specs import matching
 from feature_specs.errors import did_you_mean
 from feature_specs.features import (
     AnyEncoding,
@@ -39,6 +40,7 @@ def check(spec: FeatureSpec) -> None:
     _check_crosses(spec)
     _check_columns(spec)
     _check_keys(spec)
+    matching.check(spec)
 
 
 def _check_names(spec: FeatureSpec) -> None:
@@ -165,7 +167,7 @@ def _check_keys(spec: FeatureSpec) -> None:
         raise ValueError(f"negatives.resample names {', '.join(map(repr, sorted(map(str, kept))))}: a negative keeps its user and time.")
     if spec.negatives is not None and spec.label.weight in spec.negatives.resample:
         raise ValueError(f"negatives.resample names {spec.label.weight!r}, the label's weight: a negative has that of its positive.")
-    if spec.negatives is not None and spec.label.task != "binary":
+    if spec.negatives is not None and spec.label.task == "regression":
         raise ValueError("negatives have label 0, which goes with a binary label. Remove `negatives`, or set `task: binary`.")
 
 

@@ -14,6 +14,7 @@ from feature_specs import ColonnadeError, FeatureSpec
 from feature_specs.datasets import all_datasets
 
 SUCCESS = "_SUCCESS"
+ITEMS = "items.parquet"
 
 
 def default_data_dir(spec: FeatureSpec) -> Path:
@@ -131,6 +132,11 @@ class DataDirectory:
         """The SavedModel that turns raw examples into transformed ones."""
         return self.path / "transform_fn"
 
+    @property
+    def items(self) -> Path:
+        """The catalogue of a data set for matching: one row an item."""
+        return self.path / ITEMS
+
     def shards(self, split: str) -> list[Path]:
         """Returns the Parquet files of "train", "valid" or "test", in order."""
         if split not in self.success["splits"]:
@@ -138,7 +144,7 @@ class DataDirectory:
         return [self.path / name for name in sorted(self.success["shards"]) if name.startswith(f"{split}-")]
 
     def num_rows(self, split: str) -> int:
-        """Returns the number of rows of a split."""
+        """Returns the number of rows of a split; for matching that is of users."""
         return int(self.success["splits"][split])
 
 
@@ -148,13 +154,13 @@ def pretrained_file(table: str) -> str:
 
 
 def content_digest(folder: Path, shards: Mapping[str, int]) -> str:
-    """Returns the SHA-256 of statistics, vocabularies, pretrained vectors, and names and sizes of the shards in `folder`.
+    """Returns the SHA-256 of statistics, vocabularies, pretrained vectors, items, and names and sizes of the shards in `folder`.
 
     It is cheap, whatever the data's size.
     """
     digest = hashlib.sha256(json.dumps(sorted(shards.items())).encode())
     assets = sorted((folder / "transform_fn" / "assets").glob("*"))
-    for path in (folder / "statistics.json", *assets, *sorted(folder.glob("pretrained-*.npy"))):
+    for path in (folder / "statistics.json", *assets, *sorted(folder.glob("pretrained-*.npy")), *sorted(folder.glob(ITEMS))):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -25,6 +25,7 @@ _OURS = (
     "sketches-*.arrow",
     "pretrained-*.npy",
     "sample.parquet",
+    "items.parquet",
     "train-*.parquet",
     "valid-*.parquet",
     "test-*.parquet",

@@ -49,6 +49,8 @@ class Counter:
         # How often a feature has no value at all, for its default.
         self._empty = dict.fromkeys(self._parts, 0)
         self._summarised = summarised_features(spec)
+        # For matching, how often each item comes.
+        self._items: list[pa.Table] | None = [] if spec.is_matching else None
         self.numbers = {feature.name: empty_numbers(feature) for feature in self._summarised}
 
     def add(self, rows: pa.Table) -> None:
@@ -62,11 +64,13 @@ class Counter:
             values, empty = cut_values(feature, rows)
             self._empty[feature.name] += empty
             add_counts(self._parts[feature.name], values)
+        if self._items is not None:
+            add_counts(self._items, rows["_item"].combine_chunks())
         for number in self._summarised:
             add_numbers(self.numbers[number.name], number, rows[number.name].combine_chunks())
 
     def write(self, folder: str, index: int) -> None:
-        """Writes `counts/<index>.arrow`, one row with a list a feature, and `numbers/<index>.arrow`, in `folder`."""
+        """Writes `counts/<index>.arrow`, one row with a list a feature, `numbers/<index>.arrow` and `items/counts-<index>.arrow`."""
         columns: dict[str, pa.Array] = {}
         for feature in self._features:
             counts = merged(self._parts[feature.name], pa.binary() if feature.dtype == "string" else pa.int64())
@@ -77,6 +81,8 @@ class Counter:
         if columns:
             batch = pa.RecordBatch.from_pydict(columns)
             write_batches(f"{folder}/counts/{index:05d}.arrow", batch.schema, [batch])
+        if self._items is not None:
+            write_table(f"{folder}/items/counts-{index:05d}.arrow", merged(self._items))
         if self.numbers:
             write_table(f"{folder}/numbers/{index:05d}.arrow", pack(self.numbers))
 
@@ -181,6 +187,16 @@ def read_numbers(spec: FeatureSpec, paths: Iterable[str]) -> dict[str, list[Numb
             for mine, theirs in zip(sketches, part[name], strict=True):
                 mine.merge(theirs)
     return total
+
+
+def merged_counts(tables: Iterable[pa.Table]) -> pa.Table:
+    """Adds up tables of `token` and `count`, so that memory follows the distinct tokens."""
+    parts: list[pa.Table] = []
+    for table in tables:
+        parts.append(table)
+        if len(parts) > 1 and sum(map(len, parts[1:])) > max(_COMPACT_ROWS, len(parts[0])):
+            parts = [merged(parts)]
+    return merged(parts)
 
 
 def ordered_vocabulary(counts: pa.Table, encoding: Vocabulary) -> pa.Array:

@@ -15,7 +15,7 @@ from feature_specs import Column, FeatureSpec, Hour, Identity, MultiValuedFeatur
 from feature_specs.features import AnyFeature, TokenFeature
 from preprocessing.extraction import without_mismatches
 from preprocessing.labels import labels, row_weights
-from preprocessing.sources.casting import cast, cast_lists, cast_vectors
+from preprocessing.sources.casting import cast, cast_lists, cast_vectors, is_missing
 
 SPLITS = ("train", "valid", "test")
 _VALUE_TYPES = {"string": pa.binary(), "int64": pa.int64(), "float32": pa.float32()}
@@ -76,6 +76,8 @@ def from_columns(spec: FeatureSpec, columns: Mapping[str, pa.Array]) -> tuple[pa
     label = labels(spec.label, columns, num_rows, reasons)
     if spec.label.weight is not None:
         keys["_weight"] = row_weights(spec.label.weight, columns[spec.label.weight], reasons)
+    if spec.is_matching:
+        _note_incomplete(spec, values, keys, reasons)
     ordered = {c.name: values[c.name] for c in spec.raw_inputs if c.name in values}
     return pa.table({**ordered, "label": label, **keys}), reasons
 
@@ -131,6 +133,14 @@ def _check_range(spec: FeatureSpec, feature: AnyFeature, values: pa.Array, cells
     bad = np.zeros(len(values), bool)
     bad[rows[outside]] = True
     _note(reasons, bad, feature.raw_column, cells, f"in the range 0 to {size - 1}")
+
+
+def _note_incomplete(spec: FeatureSpec, values: Mapping[str, pa.Array], keys: Mapping[str, pa.Array], reasons: dict[int, str]) -> None:
+    """Notes the rows that are no interaction, because the user or the item is missing; the item's id too, which 0 would stand for."""
+    wanted = [("user", spec.keys.user, keys["_user"]), ("item", spec.keys.item, keys["_item"])]
+    for role, column, cells in [*wanted, ("item", spec.keys.item, values[spec.item_feature.name])]:
+        for row in np.flatnonzero(is_missing(cells)).tolist():
+            reasons.setdefault(row, f"{role} {column!r} is missing")
 
 
 def _note(reasons: dict[int, str], invalid: np.ndarray, column: str, cells: pa.Array, expected: str) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_specs import FeatureSpec, Negatives
-from preprocessing.examples import SPLITS, from_columns
+from feature_specs import FeatureSpec, FilesSplit, Negatives
+from preprocessing.examples import SPLITS, from_columns, value_type
 from preprocessing.histories import Histories
 from preprocessing.negatives import resampled, sample
 from preprocessing.partitions import RAW, Everywhere, by_user
+from preprocessing.sources.casting import lists
 from preprocessing.sources.joins import SideTable, join_all
-from preprocessing.splits import of_users
+from preprocessing.splits import last_training_row, of_users
 from preprocessing.staging import BATCH_ROWS, opened, read_batches
 from preprocessing.users import Users
 
@@ -39,10 +40,24 @@ def finish(spec: FeatureSpec, sides: Sequence[SideTable], everywhere: Everywhere
     users = Users.of(rows)
     if "_split" not in rows.column_names:
         rows = rows.append_column("_split", pa.array(of_users(spec.split, users, everywhere.boundaries)))
+    if isinstance(spec.split, FilesSplit) and spec.split.valid_last:
+        changed = pa.array(last_training_row(users, rows["_split"].to_numpy()))
+        rows = rows.set_column(rows.column_names.index("_split"), "_split", changed)
+    if spec.is_matching:
+        return len(rows), _interactions(spec, rows)
     histories = Histories(spec, rows, users)
     if spec.negatives is None:
         return len(rows), _as_they_are(rows, histories)
     return len(rows), _with_negatives(spec, spec.negatives, sides, rows, users, histories, load_items(everywhere.items))
+
+
+def _interactions(spec: FeatureSpec, rows: pa.Table) -> Iterator[pa.Table]:
+    """Yields rows for matching: with an empty history, for that is made when there is one row a user."""
+    for begin in range(0, len(rows), BATCH_ROWS):
+        batch = rows.slice(begin, BATCH_ROWS)
+        for feature in spec.histories:
+            batch = batch.append_column(feature.name, lists(np.zeros(0, np.int64), pa.array([], value_type(feature)), len(batch)))
+        yield batch
 
 
 def _as_they_are(rows: pa.Table, histories: Histories) -> Iterator[pa.Table]:

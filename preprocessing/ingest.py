@@ -81,14 +81,20 @@ def _read_range(plan: IngestPlan, source: Range) -> dict[str, Any]:
     if splits is not None:
         examples = examples.append_column("_split", pa.array(splits))
     rejected = _write_rejected(plan, parsed, reasons)
-    if reasons:
-        mask = np.ones(len(examples), bool)
-        mask[list(reasons)] = False
+    mask = np.ones(len(examples), bool)
+    mask[list(reasons)] = False
+    left_out = 0
+    if spec.is_matching:
+        # What the label does not call positive is no interaction.
+        positive = examples["label"].to_numpy() == 1
+        left_out = int(np.count_nonzero(mask & ~positive))
+        mask &= positive
+    if not mask.all():
         kept = pa.array(mask)
         examples, raw = examples.filter(kept).combine_chunks(), {name: column.filter(kept) for name, column in raw.items()}
     rows_in = parsed.table.num_rows + len(parsed.ragged)
     progress.advance(rows_in)
-    record = {"range": source.index, "rows": rows_in, "rejected": rejected}
+    record = {"range": source.index, "rows": rows_in, "rejected": rejected, "left_out": left_out}
     if in_two_steps(spec):
         return {**record, **deal_out(spec, source.index, plan.num_shards, plan.staging, raw, examples)}
     return {**record, "shard": write_shard(plan, source.index, _batches(examples))}

@@ -58,7 +58,7 @@ def _by_number(label: Label, cells: pa.Array, reasons: dict[int, str]) -> pa.Arr
     if label.threshold is not None:
         # As float32 on both sides: a value written like the threshold reaches it.
         return pa.array((numbers >= np.float32(label.threshold)).astype(np.float32))
-    if label.task == "binary":
+    if label.task != "regression":
         _note(reasons, ~np.isnan(numbers) & (numbers != 0) & (numbers != 1), column, cells, "0 or 1; give the label a threshold")
     return array
 

@@ -6,7 +6,7 @@ without touching a string.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from feature_specs import FeatureSpec
 from feature_specs.features import (
+    AnyFeature,
     BucketizedFeature,
     CrossedFeature,
     Extract,
@@ -62,9 +63,9 @@ class SplitSummary:
         self.features = {feature.name: empty(feature) for feature in spec.features}
         self.label = Numbers()
 
-    def add(self, raw: pa.RecordBatch, transformed: pa.RecordBatch) -> None:
-        """Adds rows, raw and transformed."""
-        for feature in self._spec.features:
+    def add(self, raw: pa.RecordBatch, transformed: pa.RecordBatch, features: Iterable[AnyFeature] | None = None) -> None:
+        """Adds rows, raw and transformed; of all features, or of some."""
+        for feature in self._spec.features if features is None else features:
             into = self.features[feature.name]
             into.rows += len(raw)
             if isinstance(feature, NumericFeature):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_specs import FeatureSpec, TemporalSplit
+from preprocessing.catalogue import write_first_rows
 from preprocessing.examples import key_columns
 from preprocessing.hashing import hash_rows
 from preprocessing.histories import sources
@@ -47,7 +48,7 @@ class Everywhere:
 
 def by_user(spec: FeatureSpec) -> bool:
     """Whether anything takes all rows of a user together."""
-    return bool(spec.histories) or needs_users(spec.split) or spec.negatives is not None
+    return spec.is_matching or bool(spec.histories) or needs_users(spec.split) or spec.negatives is not None
 
 
 def in_two_steps(spec: FeatureSpec) -> bool:
@@ -59,7 +60,8 @@ def partition_count(spec: FeatureSpec, ranges: Sequence[Range]) -> int:
     """Returns how many raw shards there are: one a range, or one a partition, smaller where rows become bigger or more."""
     if not by_user(spec):
         return len(ranges)
-    growth = max(4 if spec.histories or spec.negatives else 1, 1 + (spec.negatives.per_positive if spec.negatives else 0))
+    # For matching, histories are not made for each row.
+    growth = max(4 if (spec.histories and not spec.is_matching) or spec.negatives else 1, 1 + (spec.negatives.per_positive if spec.negatives else 0))
     return max(len(ranges), math.ceil(growth * sum(source.size for source in ranges) / text.RANGE_BYTES))
 
 
@@ -92,21 +94,32 @@ def deal_out(
         examples = pa.table({**{name: examples[name] for name in first}, **{RAW + name: column for name, column in raw.items()}})
         record["items"] = f"{staging}/items/{index:05d}.arrow"
         write_table(record["items"], distinct_items(examples.select(["_item", *(RAW + name for name in resampled(spec))])))
+    if spec.is_matching:
+        record["items"] = f"{staging}/items/{index:05d}.arrow"
+        write_first_rows(spec, examples, record["items"])
     if by_user(spec):
-        users = examples["_user"].combine_chunks()
-        partition = hash_rows([users], _PARTITION_SEED) % np.uint64(num_partitions)
-        # Rows without a user belong to nobody: they stay where they are.
-        partition = np.where(is_missing(users), np.uint64(index % num_partitions), partition)
+        dealt_by_user(examples, num_partitions, index, record["dealt"])
     else:
-        num_partitions, partition = 1, np.zeros(len(examples), np.uint64)
+        _deal(examples, np.zeros(len(examples), np.uint64), 1, record["dealt"])
+    return record
+
+
+def dealt_by_user(rows: pa.Table, num_partitions: int, index: int, path: str) -> None:
+    """Writes rows with `_user`, those of range `index`, as one batch a partition of the users."""
+    users = rows["_user"].combine_chunks()
+    partition = hash_rows([users], _PARTITION_SEED) % np.uint64(num_partitions)
+    # Rows without a user belong to nobody: they stay where they are.
+    _deal(rows, np.where(is_missing(users), np.uint64(index % num_partitions), partition), num_partitions, path)
+
+
+def _deal(rows: pa.Table, partition: np.ndarray, num_partitions: int, path: str) -> None:
     # Stable: within a partition the rows stay in file order.
     order = np.argsort(partition, kind="stable")
     bounds = np.searchsorted(partition[order], np.arange(num_partitions + 1, dtype=np.uint64))
-    ordered = examples.take(pa.array(order)).combine_chunks()
+    ordered = rows.take(pa.array(order)).combine_chunks()
     pieces = (ordered.slice(begin, end - begin) for begin, end in zip(bounds, bounds[1:], strict=False))
     # Slices share the buffers of the whole; combining them copies each piece alone.
-    write_batches(record["dealt"], ordered.schema, (one_batch(piece) for piece in pieces))
-    return record
+    write_batches(path, ordered.schema, (one_batch(piece) for piece in pieces))
 
 
 def one_batch(piece: pa.Table) -> pa.RecordBatch:

@@ -32,8 +32,11 @@ import pyarrow as pa
 
 from feature_specs import ColonnadeError, FeatureSpec, FilesSplit
 from preprocessing import report
-from preprocessing.artifacts import DataDirectory, content_digest
+from preprocessing.artifacts import ITEMS, DataDirectory, content_digest
 from preprocessing.building import claimed, publish
+from preprocessing.candidates import TABLE as CANDIDATES
+from preprocessing.candidates import CandidatesPlan, read_candidates
+from preprocessing.catalogue import make_catalogue
 from preprocessing.examples import SPLITS
 from preprocessing.execution import Execution, InProcess, choose, load, loading
 from preprocessing.extraction import check_patterns
@@ -46,6 +49,7 @@ from preprocessing.progress import stage
 from preprocessing.rejections import MAX_REJECTED_FRACTION, check_fraction, check_rejected
 from preprocessing.sources.files import find_files
 from preprocessing.sources.joins import store, wanted_columns
+from preprocessing.sources.ranges import Range
 from preprocessing.sources.tables import common_columns
 from preprocessing.sources.tables import plan as plan_ranges
 from preprocessing.staging import write_table
@@ -92,12 +96,12 @@ def build(
             job.analyze()
             job.transform()
             finished = job.finish()
-        shards = {path.name: path.stat().st_size for path in sorted(finished.glob("*-of-*.parquet"))}
+        shards = {path.name: path.stat().st_size for path in sorted([*finished.glob("*-of-*.parquet"), *finished.glob(ITEMS)])}
         success = {
             "fingerprint": spec.fingerprint,
             "digest": content_digest(finished, shards),
             "spec": spec.name,
-            "splits": job.splits,
+            "splits": job.written_rows,
             "shards": shards,
             "inputs": files,
         }
@@ -122,7 +126,8 @@ def transform_only(spec: FeatureSpec, inputs: Sequence[str] | pa.Table, transfor
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".staging-") as folder:
         # What is asked for are these very rows, however much they count.
-        job_spec = spec.model_copy(update={"negatives": None, "label": spec.label.model_copy(update={"weight": None})})
+        label = spec.label.model_copy(update={"weight": None, "task": "binary" if spec.is_matching else spec.label.task})
+        job_spec = spec.model_copy(update={"negatives": None, "label": label, "item_features": ()})
         if isinstance(spec.split, FilesSplit):
             # Files of another name are as welcome.
             job_spec = job_spec.model_copy(update={"split": FilesSplit(train="*")})
@@ -166,6 +171,10 @@ class _Job:
         self.shards: list[dict[str, Any]] = []
         self.rows = {"in": 0, "out": 0, "rejected": 0, "negatives": 0}
         self.written: list[dict[str, Any]] = []
+        self._ranges: list[dict[str, Any]] = []
+        self._candidates: list[Range] = []
+        self._num_partitions = 0
+        self._users: dict[str, Any] = {}
         self.warnings: list[str] = []
         for name in (
             "counts",
@@ -189,6 +198,11 @@ class _Job:
         totals = np.sum([shard["splits"] for shard in self.shards], axis=0, initial=0)
         return dict(zip(SPLITS, np.broadcast_to(totals, 3).tolist(), strict=True))
 
+    @property
+    def written_rows(self) -> dict[str, int]:
+        """Rows of the Parquet files by split: users, where the spec is for matching."""
+        return {split: sum(file["rows"] for file in self.written if file["split"] == split) for split in SPLITS}
+
     def close(self) -> None:
         """Ends what was started."""
         self.execution.close()
@@ -207,17 +221,21 @@ class _Job:
             for i, (join, ranges, columns) in enumerate(zip(spec.source.joins, planned[1:], wanted[1:], strict=True))
         )
         plan = IngestPlan(spec, tuple(wanted[0]), sides, partition_count(spec, planned[0]), staging)
+        self._candidates, self._num_partitions = plan_ranges(CANDIDATES, found.candidates), plan.num_shards
         # Before anything else is on stderr: workers inherit it, and the import that follows closes it for a while.
         self.execution = choose(sum(file.size for file in found.rows), self._options, self._staging, self._show)
         with nullcontext() if alone else loading():
             ranges, self.shards = ingest(self.execution, plan, planned[0])
         self.rows["in"] = sum(record["rows"] for record in ranges)
+        self._ranges = ranges
+        if spec.is_matching:
+            self.rows["left_out"] = sum(record["left_out"] for record in ranges)
         self.rows["rejected"] = sum(record["rejected"] for record in ranges)
         self.rows["out"] = sum(self.splits.values())
         self.rows["negatives"] = sum(shard.get("negatives", 0) for shard in self.shards)
         if self.rows["in"] == 0:
             raise ColonnadeError(f"Input {found.rows[0].path!r} has no rows. Give a file with rows.")
-        return {file.path: file.size for files in (given.rows, *given.joins) for file in files}
+        return {file.path: file.size for files in (given.rows, *given.joins, given.candidates) for file in files}
 
     def take(self, examples: pa.Table) -> None:
         """Takes raw examples as they are, as one shard of the test split."""
@@ -264,7 +282,24 @@ class _Job:
 
         sizes = vocabulary_sizes(self._spec, self.finished / "transform_fn")
         plan = self.transform_plan(str(self.finished / "transform_fn"), all_table_rows(self._spec, sizes))
+        if self._spec.is_matching:
+            self._transform_users(plan)
+            return
         self.written = transform(self.execution, plan, self.shards, self.rows["out"])
+
+    def _transform_users(self, plan: TransformPlan) -> None:
+        from preprocessing.matching import transform_users, write_items, write_users_sample
+
+        indices = [shard["index"] for shard in self.shards]
+        counts = (f"{self._staging}/items/counts-{index:05d}.arrow" for index in indices)
+        catalogue = make_catalogue((record["items"] for record in self._ranges if "items" in record), counts)
+        write_items(plan, catalogue)
+        to_read = CandidatesPlan(f"{plan.folder}/{ITEMS}", self._num_partitions, f"{self._staging}/items")
+        candidates = self._candidates and self.execution.map("candidate", partial(read_candidates, to_read), self._candidates)
+        files = [record["path"] for record in candidates]
+        self.written, users = transform_users(self.execution, plan, files, self.shards, self.rows["out"])
+        self._users = {"items": len(catalogue), **users, "user_rows": self.written_rows, "interactions": self.splits}
+        write_users_sample(plan, self.shards)
 
     def finish(self) -> Path:
         """Writes what goes beside the Parquet files and returns the folder that holds everything."""
@@ -275,7 +310,7 @@ class _Job:
         splits = collected(self._spec, tables, self.written)
         described = describe(self._spec, splits, tables, partial(first_tokens, self.finished / "transform_fn"))
         described["warnings"] += self.warnings
-        statistics = {"rows": self.rows, "splits": self.splits, "tables": tables, **described}
+        statistics = {"rows": self.rows, "splits": self.splits, **self._users, "tables": tables, **described}
         if coverage := write_pretrained(self._spec, self.finished):
             statistics["pretrained"] = coverage
         (self.finished / "statistics.json").write_text(to_json(statistics), encoding="utf-8")
@@ -285,7 +320,8 @@ class _Job:
         (self.finished / "spec.json").write_text(self._spec.to_json(), encoding="utf-8")
         if not self.move_rejected(self.finished):
             (self.finished / "rejected-00000-of-00001.jsonl").touch()
-        write_sample(self._spec, self.shards, self.finished)
+        if not self._spec.is_matching:
+            write_sample(self._spec, self.shards, self.finished)
         return self.finished
 
     def move_rejected(self, folder: Path) -> int:

@@ -83,9 +83,9 @@ def _transform_shard(plan: TransformPlan, shard: dict[str, Any]) -> dict[str, An
         summary = SplitSummary(plan.spec, plan.table_rows)
         with ParquetFile(f"{plan.folder}/{name}") as file:
             for raw in rows_of_split(shard["path"], number):
-                transformed = _transformed(plan, raw)
-                summary.add(raw, transformed)
-                file.write(_with_label_and_keys(transformed, raw))
+                made = transformed(plan, raw)
+                summary.add(raw, made)
+                file.write(_with_label_and_keys(made, raw))
                 progress.advance(len(raw))
         sketches = f"{plan.sketches}/{split}-{shard['index']:05d}.arrow"
         write_table(sketches, summary.to_table())
@@ -97,7 +97,7 @@ def _pair_shard(plan: TransformPlan, shard: dict[str, Any]) -> dict[str, Any]:
     name = f"pairs-{shard['index']:05d}-of-{plan.num_shards:05d}.parquet"
     with ParquetFile(f"{plan.folder}/{name}") as file:
         for raw in read_batches(shard["path"]):
-            file.write(paired(plan.spec, raw, pa.Table.from_batches([_transformed(plan, raw)])))
+            file.write(paired(plan.spec, raw, pa.Table.from_batches([transformed(plan, raw)])))
             progress.advance(len(raw))
     return {"file": name}
 
@@ -111,7 +111,8 @@ def paired(spec: FeatureSpec, raw: pa.RecordBatch, transformed: pa.Table) -> pa.
     return pa.table(columns)
 
 
-def _transformed(plan: TransformPlan, raw: pa.RecordBatch) -> pa.RecordBatch:
+def transformed(plan: TransformPlan, raw: pa.RecordBatch) -> pa.RecordBatch:
+    """Pushes raw examples through the transform graph."""
     return to_arrow(plan.spec, graph(plan.transform_fn)(to_tensors(plan.spec, raw)))
 
 

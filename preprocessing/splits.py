@@ -108,6 +108,17 @@ def of_file(split: FilesSplit, path: str) -> int:
     )
 
 
+def last_training_row(users: Users, splits: np.ndarray) -> np.ndarray:
+    """Has the last training row of each user, by time, then file, validate; of users with two or more. Takes and returns int8 [N]."""
+    rows = np.flatnonzero(users.known & (splits == TRAIN))
+    ordered = rows[np.lexsort((users.times[rows], users.codes[rows]))]
+    lengths = run_lengths(users.codes[ordered])
+    last = (np.cumsum(lengths) - 1)[lengths >= 2]
+    changed = splits.copy()
+    changed[ordered[last]] = VALID
+    return changed
+
+
 def leave_last_out(users: Users, min_rows: int) -> np.ndarray:
     """Of each user with `min_rows` rows, the last by time, then file, is for test, the one before for validation."""
     rows = np.flatnonzero(users.timed)

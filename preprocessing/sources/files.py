@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from feature_specs import ColonnadeError, FeatureSpec
+from feature_specs import ColonnadeError, FeatureSpec, FilesSplit, TextTable
 from feature_specs.sources import Table
 from preprocessing.sources.fetch import fetch
 from preprocessing.sources.streams import SUFFIXES, InputFile, check_not_empty, members, unpack
@@ -19,15 +19,16 @@ from preprocessing.sources.streams import SUFFIXES, InputFile, check_not_empty, 
 
 @dataclass(frozen=True)
 class InputFiles:
-    """The files of the rows and, in order, of each side table."""
+    """The files of the rows and, in order, of each side table; and those of fixed candidates."""
 
     rows: tuple[InputFile, ...]
     joins: tuple[tuple[InputFile, ...], ...]
+    candidates: tuple[InputFile, ...] = ()
 
     def unpacked(self, folder: str) -> InputFiles:
         """Returns the files, those that are compressed or in an archive as copies in `folder`, so that they can be cut in ranges."""
-        groups = [unpack(files, f"{folder}/{i}") for i, files in enumerate((self.rows, *self.joins))]
-        return InputFiles(tuple(groups[0]), tuple(map(tuple, groups[1:])))
+        groups = [unpack(files, f"{folder}/{i}") for i, files in enumerate((self.rows, *self.joins, self.candidates))]
+        return InputFiles(tuple(groups[0]), tuple(map(tuple, groups[1:-1])), tuple(groups[-1]))
 
 
 def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
@@ -48,7 +49,9 @@ def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
     found = sorted({file.path: file for file in found}.values(), key=lambda file: file.path)
     loose = [file for file in found if not file.path.endswith(".zip")]
     packed = [member for file in found if file.path.endswith(".zip") for member in _inside(file)]
-    tables = (source.rows, *(join.table for join in source.joins))
+    tables: list[Table] = [source.rows, *(join.table for join in source.joins)]
+    if isinstance(spec.split, FilesSplit) and spec.split.candidates is not None:
+        tables.append(TextTable(files=spec.split.candidates))
     # A file beside the archive that it came from is the same file.
     files = [_matching(table, loose, tables) or _matching(table, packed, tables) for table in tables]
     for table, group in zip(tables, files, strict=True):
@@ -58,7 +61,8 @@ def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
             raise ColonnadeError(f"No input file is called {table.files or '(anything left)'!r}, which the spec needs. Given: {given}.")
     for file in (file for group in files for file in group):
         check_not_empty(file)
-    return InputFiles(files[0], tuple(files[1:]))
+    joins = len(source.joins)
+    return InputFiles(files[0], tuple(files[1 : 1 + joins]), tuple(file for group in files[1 + joins :] for file in group))
 
 
 def _listed(given: str) -> list[InputFile]:
