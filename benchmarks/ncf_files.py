@@ -1,8 +1,9 @@
-"""The files of the NCF paper (He et al., "Neural Collaborative Filtering", WWW 2017) for MovieLens-1M, put together from what is held of them.
+"""The files of the NCF paper (He et al., "Neural Collaborative Filtering", WWW 2017) for MovieLens-1M, put together from its test files.
 
 The test files are the published ones; the training file is every rating of MovieLens-1M that is not a test row, in the paper's ids: users
-count from 0, items by a map of the published files. `python -m benchmarks.ncf_files --data FOLDER --output FOLDER` writes `ml-1m.train.rating`,
-`ml-1m.test.rating` and `ml-1m.test.negative`; FOLDER holds `ml-1m/ml-1m.zip` and `ml-1m/ncf/` (item_map.csv and the two test files).
+count from 0, items by a map of the published files. `python -m benchmarks.ncf_files --data FOLDER --output FOLDER` writes
+`ml-1m.train.rating`, `ml-1m.test.rating` and `ml-1m.test.negative`; the first folder holds `ml-1m/ml-1m.zip` and `ml-1m/ncf/` (item_map.csv
+and the two test files).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from feature_specs import ColonnadeError
 from feature_specs.command import CommandParser, run_command
 
 FILES = ("ml-1m.train.rating", "ml-1m.test.rating", "ml-1m.test.negative")
+_COLUMNS = ["user", "item", "rating", "time"]
 _NEEDED = ("ml-1m/ml-1m.zip", "ml-1m/ncf/item_map.csv", "ml-1m/ncf/ml-1m.test.rating", "ml-1m/ncf/ml-1m.test.negative.gz")
 
 
@@ -40,7 +42,7 @@ def write_ncf_files(shared_folder: str | Path, output_folder: str | Path) -> lis
         raise ColonnadeError(f"{str(shared)!r} lacks {', '.join(missing)}. Give the folder that holds them.")
     output.mkdir(parents=True, exist_ok=True)
     ratings = _ratings(shared)
-    test = pd.read_csv(shared / _NEEDED[2], sep="\t", names=ratings.columns)
+    test = pd.read_csv(shared / _NEEDED[2], sep="\t", names=_COLUMNS)
     is_test = pd.MultiIndex.from_frame(ratings[["user", "item"]]).isin(pd.MultiIndex.from_frame(test[["user", "item"]]))
     if np.count_nonzero(is_test) != len(test):
         raise ColonnadeError(f"{np.count_nonzero(is_test):,} of {len(test):,} test rows are ratings of ml-1m.zip. Give the original files.")
@@ -58,7 +60,7 @@ def _ratings(shared: Path) -> pd.DataFrame:
     """Returns all ratings in the paper's ids: user, item, rating, time."""
     with zipfile.ZipFile(shared / _NEEDED[0]) as archive:
         text = archive.read("ml-1m/ratings.dat").replace(b"::", b"\t")
-    ratings = pd.read_csv(io.BytesIO(text), sep="\t", names=["user", "item", "rating", "time"])
+    ratings = pd.read_csv(io.BytesIO(text), sep="\t", names=_COLUMNS)
     items = pd.read_csv(shared / _NEEDED[1]).set_index("movie_id")["ncf_item"]
     return ratings.assign(user=ratings["user"] - 1, item=ratings["item"].map(items).astype(np.int64))
 

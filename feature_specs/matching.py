@@ -40,7 +40,7 @@ def _check_other(spec: FeatureSpec) -> None:
     }
     for option, given in options.items():
         if given:
-            raise ValueError(f"{option} is for matching, and the label's task is {spec.label.task!r}. Leave it out, or set `task: matching`.")
+            raise ValueError(f"{option} is for matching; the label's task is {spec.label.task!r}. Leave it out, or set `task: matching`.")
 
 
 def _check_roles(spec: FeatureSpec) -> None:
@@ -49,7 +49,7 @@ def _check_roles(spec: FeatureSpec) -> None:
     if spec.negatives is not None:
         raise ValueError("`negatives` are copies of rows for ranking; for matching they are sampled in training. Leave `negatives` out.")
     if spec.label.weight is not None:
-        raise ValueError(f"the label has the weight {spec.label.weight!r}, and interactions for matching all count once. Leave `weight` out.")
+        raise ValueError(f"the label has the weight {spec.label.weight!r}; for matching all interactions count once. Leave `weight` out.")
     if spec.keys.group is not None:
         raise ValueError(f"keys.group is {spec.keys.group!r}, and matching ranks all items for each user. Leave keys.group out.")
 
@@ -77,7 +77,8 @@ def _check_item_side(spec: FeatureSpec) -> None:
     by_name = {feature.name: feature for feature in spec.features}
     for name in spec.item_features:
         if name not in by_name:
-            raise ValueError(f"item_features names the unknown feature {name!r}.{did_you_mean(name, by_name)} Features: {', '.join(by_name)}.")
+            known = ", ".join(by_name)
+            raise ValueError(f"item_features names the unknown feature {name!r}.{did_you_mean(name, by_name)} Features: {known}.")
         if by_name[name] in spec.histories:
             raise ValueError(f"item_features names {name!r}, a history, which is of the user. Leave it out of item_features.")
         if by_name[name].raw_column in (spec.keys.user, spec.keys.time) and not isinstance(by_name[name], CrossedFeature):
@@ -106,7 +107,7 @@ def _check_history(spec: FeatureSpec) -> None:
         if feature.derive != item.derive:
             raise ValueError(f"feature {feature.name!r} is the history of {item.name!r} and should derive its values as that does.")
         if feature.default is not None:
-            raise ValueError(f"feature {feature.name!r} is the history and has a default; a user without one has none. Leave `default` out.")
+            raise ValueError(f"feature {feature.name!r} is the history and has a default, but new users have none. Leave `default` out.")
 
 
 def _check_crosses(spec: FeatureSpec) -> None:
@@ -118,8 +119,8 @@ def _check_crosses(spec: FeatureSpec) -> None:
         if len(sides) == 2:
             ours, theirs = ([repr(name) for name in feature.inputs if (name in items) == side] for side in (True, False))
             raise ValueError(
-                f"feature {feature.name!r} crosses {', '.join(ours)} of the item with {', '.join(theirs)} of the user; matching embeds both "
-                "sides apart. Cross features of one side."
+                f"feature {feature.name!r} crosses {', '.join(ours)} of the item with {', '.join(theirs)} of the user; matching embeds "
+                "both sides apart. Cross features of one side."
             )
         if (feature.name in items) not in sides:
             side, fix = ("user", "Leave it out of") if feature.name in items else ("item", "Add it to")

@@ -58,8 +58,7 @@ class Label(Frozen):
     @model_serializer(mode="wrap")
     def _keep_tag(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leaves out a weight that is not given: specs without one keep the fingerprints that they had before there were weights."""
-        tree: dict[str, Any] = serialize(self)
-        return {name: value for name, value in tree.items() if name != "weight" or value is not None}
+        return {name: value for name, value in serialize(self).items() if name != "weight" or value is not None}
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Label:
@@ -95,9 +94,7 @@ class Keys(Frozen):
 
 
 class FeatureSpec(Frozen):
-    """A data set, declared: raw columns, features, tables, label, keys, split and source.
-
-    For matching, `item_features` names the features that describe the item; the one that reads `keys.item` is always of them.
+    """A data set, declared: raw columns, features, tables, label, keys, split and source; for matching also which features are the item's.
 
     Example:
         >>> spec = FeatureSpec.from_yaml('''
@@ -122,8 +119,7 @@ class FeatureSpec(Frozen):
     @model_serializer(mode="wrap")
     def _keep_tag(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leaves out item features where there are none: such specs keep the fingerprints that they had before there were any."""
-        tree: dict[str, Any] = serialize(self)
-        return {name: value for name, value in tree.items() if name != "item_features" or value}
+        return {name: value for name, value in serialize(self).items() if name != "item_features" or value}
 
     @model_validator(mode="after")
     def _is_consistent(self) -> FeatureSpec:
@@ -193,7 +189,7 @@ class FeatureSpec(Frozen):
 
     @property
     def item_names(self) -> tuple[str, ...]:
-        """Names of the features that describe the item, that of the item itself first."""
+        """Names of the features that describe the item: the item itself first, which `item_features` need not name."""
         return tuple(dict.fromkeys((self.item_feature.name, *self.item_features)))
 
     @property

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_specs import ColonnadeError, TextTable
+from feature_specs import ColonnadeError, FeatureSpec, FilesSplit, TextTable
 from preprocessing.catalogue import lists_of, numbers_of
 from preprocessing.partitions import dealt_by_user
 from preprocessing.sources.ranges import ParsedRange, Range
+from preprocessing.sources.streams import InputFile
 from preprocessing.sources.tables import read
 from preprocessing.staging import opened
 
@@ -22,6 +23,19 @@ from preprocessing.staging import opened
 TABLE = TextTable(delimiter="\x01", header=False, columns=("line",), quoting=False)
 _PAIR = r"^\((?P<user>[^,]+),\s*(?P<item>[^,]+)\)$"
 _SHOWN_ITEMS = 5
+
+
+@dataclass(frozen=True)
+class FixedCandidates:
+    """Where the candidates are.
+
+    Attributes:
+        ranges: Of the files; none where the split names no file.
+        num_partitions: Among how many partitions users are dealt.
+    """
+
+    ranges: tuple[Range, ...]
+    num_partitions: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,19 @@ class CandidatesPlan:
     items: str
     num_partitions: int
     folder: str
+
+
+def check_given(spec: FeatureSpec, found: Sequence[InputFile]) -> None:
+    """Refuses inputs without the candidates that the split names.
+
+    Raises:
+        ColonnadeError: They are not there.
+    """
+    if spec.is_matching and isinstance(spec.split, FilesSplit) and spec.split.candidates is not None and not found:
+        raise ColonnadeError(
+            f"No input file is called {spec.split.candidates!r}, which holds the candidates of the split. Give it with --input, or leave "
+            "`candidates` out."
+        )
 
 
 def read_candidates(plan: CandidatesPlan, source: Range) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_specs import ColonnadeError, FeatureSpec, Label, RandomSplit
 from feature_specs.command import CommandParser, load_tensorflow, run_command
@@ -125,7 +126,7 @@ def check(data: DataDirectory, inputs: Sequence[str], limits: Thresholds | None 
         if not found.rows["out"]:
             return found
         new = _summary(data, reading, shards, found.rows["out"], show_progress)
-    if reading.label.column is not None and spec.negatives is None:
+    if reading.label.column is not None and spec.negatives is None and not spec.is_matching:
         found.anomalies += of_label(splits["train"], new, spec.label.task == "binary", limits)
     read = {column.name for column in reading.raw_inputs}
     skipped = Skipped(
@@ -220,6 +221,9 @@ def _readable_part(spec: FeatureSpec, columns: Sequence[str]) -> tuple[FeatureSp
     elif label.weight is not None and label.weight not in columns:
         found.notes.append(f"there is no column {label.weight!r}: the weights of rows are not read")
         label = label.model_copy(update={"weight": None})
+    if label.task == "matching":
+        # Rows are read one by one; those that are no interactions are left out below.
+        label = label.model_copy(update={"task": "binary", "weight": None})
     # Not validated again: crosses read nothing, and what they need may be missing.
     return spec.model_copy(
         update={
@@ -227,6 +231,7 @@ def _readable_part(spec: FeatureSpec, columns: Sequence[str]) -> tuple[FeatureSp
             "label": label,
             "keys": Keys(**keys),
             "negatives": None,
+            "item_features": (),
             # All rows alike; by one column, so that no other has to be read for it.
             "split": RandomSplit(fractions=(1.0, 0.0, 0.0), by=(features[0].raw_column,)),
         }
@@ -273,6 +278,8 @@ def _whole_examples(spec: FeatureSpec, reading: FeatureSpec, shards: Iterable[st
     labelled = reading.label.column is not None or spec.label.implicit
     for path in shards:
         for batch in read_batches(path):
+            if spec.is_matching:
+                batch = batch.filter(pc.equal(batch.column("label"), 1))
             table = pa.Table.from_batches([batch]).select([c.name for c in reading.raw_inputs] + ["label"] * labelled)
             yield from from_table(spec, table).combine_chunks().to_batches()
 

@@ -14,7 +14,7 @@ from preprocessing.examples import SPLITS, from_columns, value_type
 from preprocessing.histories import Histories
 from preprocessing.negatives import resampled, sample
 from preprocessing.partitions import RAW, Everywhere, by_user
-from preprocessing.sources.casting import lists
+from preprocessing.sources.casting import lists as lists_from
 from preprocessing.sources.joins import SideTable, join_all
 from preprocessing.splits import last_training_row, of_users
 from preprocessing.staging import BATCH_ROWS, opened, read_batches
@@ -53,10 +53,11 @@ def finish(spec: FeatureSpec, sides: Sequence[SideTable], everywhere: Everywhere
 
 def _interactions(spec: FeatureSpec, rows: pa.Table) -> Iterator[pa.Table]:
     """Yields rows for matching: with an empty history, for that is made when there is one row a user."""
+    no_rows = np.zeros(0, np.int64)
     for begin in range(0, len(rows), BATCH_ROWS):
         batch = rows.slice(begin, BATCH_ROWS)
         for feature in spec.histories:
-            batch = batch.append_column(feature.name, lists(np.zeros(0, np.int64), pa.array([], value_type(feature)), len(batch)))
+            batch = batch.append_column(feature.name, lists_from(no_rows, pa.array([], value_type(feature)), len(batch)))
         yield batch
 
 

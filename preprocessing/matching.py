@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_specs import FeatureSpec
+from feature_specs import FeatureSpec, SequenceFeature
 from preprocessing import progress
 from preprocessing.artifacts import ITEMS
-from preprocessing.candidates import candidates_of
-from preprocessing.catalogue import item_columns, last_of
+from preprocessing.candidates import CandidatesPlan, FixedCandidates, candidates_of, read_candidates
+from preprocessing.catalogue import item_columns, last_of, make_catalogue
 from preprocessing.examples import SPLITS
 from preprocessing.execution import Execution
 from preprocessing.flat_examples import from_table
@@ -52,25 +52,39 @@ def outputs_of(spec: FeatureSpec, names: Sequence[str]) -> list[str]:
     return [column.name for name in names for column in by_name[name].outputs]
 
 
-def transform_users(
-    execution: Execution, plan: TransformPlan, candidates: Sequence[str], shards: Sequence[dict[str, Any]], total: int
+def write_users(
+    execution: Execution,
+    plan: TransformPlan,
+    ranges: Sequence[dict[str, Any]],
+    given: FixedCandidates,
+    shards: Sequence[dict[str, Any]],
+    staging: Path,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Runs the stage; it writes `<split>-<shard>-of-<n>.parquet`.
+    """Runs the stage: `items.parquet`, `<split>-<shard>-of-<n>.parquet` and `sample.parquet`.
 
     Args:
         execution: Where it runs.
-        plan: What it has to know; the folder holds the catalogue.
-        candidates: What `read_candidates` wrote.
+        plan: What it has to know.
+        ranges: What became of each range that was read.
+        given: The fixed candidates.
         shards: Raw examples.
-        total: How many interactions there are.
+        staging: The folder of the job.
 
     Returns:
-        A record of each file, in order of the names, and how many users there are, and in a split without an earlier interaction.
+        A record of each file, in order of the names; and how many items, users and, by split, users whom no earlier split has, there are.
     """
-    written = execution.map("transform", partial(_transform_shard, plan, tuple(candidates)), shards, total, tensorflow=True)
+    counts = (f"{staging}/items/counts-{shard['index']:05d}.arrow" for shard in shards)
+    catalogue = make_catalogue((record["items"] for record in ranges if "items" in record), counts)
+    write_items(plan, catalogue)
+    lists = CandidatesPlan(f"{plan.folder}/{ITEMS}", given.num_partitions, f"{staging}/items")
+    read = execution.map("candidate", partial(read_candidates, lists), given.ranges) if given.ranges else []
+    total = sum(sum(shard["splits"]) for shard in shards)
+    work = partial(_transform_shard, plan, tuple(record["path"] for record in read))
+    written = execution.map("transform", work, shards, total, tensorflow=True)
     files = sorted((file for record in written for file in record["files"]), key=lambda file: file["file"])
+    write_users_sample(plan, shards)
     new = {split: sum(file["new"] for file in files if file["split"] == split) for split in SPLITS[1:]}
-    return files, {"users": sum(record["users"] for record in written), "users_without_history": new}
+    return files, {"items": len(catalogue), "users": sum(record["users"] for record in written), "users_without_history": new}
 
 
 def _transform_shard(plan: TransformPlan, candidates: tuple[str, ...], shard: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +128,7 @@ def _of_users(plan: TransformPlan, rows: pa.Table, users: pa.Table, catalogue: _
     """Returns what is written of some users: the columns of their side, and lists of item numbers."""
     made = transformed(plan, rows.take(users["_row"]).combine_chunks().to_batches()[0])
     if plan.spec.history is not None:
-        summary.add(*catalogue.histories(users["_items"].combine_chunks()), [plan.spec.history])
+        summary.add(*catalogue.histories(plan.spec.history, users["_items"].combine_chunks()), [plan.spec.history])
     own = {name: made.column(name) for name in outputs_of(plan.spec, plan.spec.user_names)}
     return pa.table({**own, **{name: users[name] for name in users.column_names if name != "_row"}})
 
@@ -125,22 +139,24 @@ class _Catalogue:
     def __init__(self, plan: TransformPlan) -> None:
         item = plan.spec.item_feature.name
         table = pq.read_table(f"{plan.folder}/{ITEMS}", columns=["_item", item, f"raw.{item}"])
-        self._spec = plan.spec
         self.keys = table["_item"].combine_chunks()
         self._ids, self._raw = table[item].combine_chunks(), table[f"raw.{item}"].combine_chunks()
 
-    def histories(self, items: pa.ListArray) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    def histories(self, history: SequenceFeature, items: pa.ListArray) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Returns the history, raw and transformed, of lists of item numbers."""
-        history = self._spec.history
-        assert history is not None
-        flat = items.flatten()
-        raw = pa.ListArray.from_arrays(offsets_of(items), self._raw.take(flat))
-        places, offsets = last_of(items, history.max_length)
-        ids = pa.ListArray.from_arrays(pa.array(offsets), self._ids.take(flat.take(pa.array(places))))
-        return tuple(pa.RecordBatch.from_arrays([lists], [history.name]) for lists in (raw, ids))  # type: ignore[return-value]
+        raw = pa.ListArray.from_arrays(_offsets_of(items), self._raw.take(items.flatten()))
+        cut = _cut(items, history.max_length)
+        ids = pa.ListArray.from_arrays(cut.offsets, self._ids.take(cut.values))
+        return pa.RecordBatch.from_arrays([raw], [history.name]), pa.RecordBatch.from_arrays([ids], [history.name])
 
 
-def offsets_of(lists: pa.ListArray) -> pa.Array:
+def _cut(lists: pa.ListArray, length: int) -> pa.ListArray:
+    """Returns the last `length` values of each list."""
+    places, offsets = last_of(lists, length)
+    return pa.ListArray.from_arrays(pa.array(offsets), lists.flatten().take(pa.array(places)))
+
+
+def _offsets_of(lists: pa.ListArray) -> pa.Array:
     """Returns the offsets of lists, from 0 on also where they are a part of others."""
     offsets = lists.offsets.to_numpy()
     return pa.array(offsets - offsets[0])
@@ -163,10 +179,8 @@ def write_users_sample(plan: TransformPlan, shards: Sequence[dict[str, Any]]) ->
         raw = rows.take(users["_row"]).combine_chunks()
         if plan.spec.history is not None:
             items = users["_items"].combine_chunks()
-            lists, _ = catalogue.histories(_all_but_last(items) if number == TRAIN else items)
-            column = lists.column(0)
-            places, offsets = last_of(column, plan.spec.history.max_length)
-            column = pa.ListArray.from_arrays(pa.array(offsets), column.flatten().take(pa.array(places)))
+            seen = _cut(_all_but_last(items) if number == TRAIN else items, plan.spec.history.max_length)
+            column = catalogue.histories(plan.spec.history, seen)[0].column(0)
             raw = raw.set_column(raw.column_names.index(plan.spec.history.name), plan.spec.history.name, column)
         batch = raw.combine_chunks().to_batches()[0]
         parts.append(paired(plan.spec, batch, pa.Table.from_batches([transformed(plan, batch)])))
@@ -174,7 +188,7 @@ def write_users_sample(plan: TransformPlan, shards: Sequence[dict[str, Any]]) ->
 
 
 def _all_but_last(lists: pa.ListArray) -> pa.ListArray:
-    offsets = offsets_of(lists).to_numpy()
+    offsets = _offsets_of(lists).to_numpy()
     kept = np.ones(offsets[-1], bool)
     kept[offsets[1:] - 1] = False
     return pa.ListArray.from_arrays(pa.array(offsets - np.arange(len(offsets), dtype=np.int32)), lists.flatten().filter(pa.array(kept)))

@@ -61,7 +61,8 @@ def partition_count(spec: FeatureSpec, ranges: Sequence[Range]) -> int:
     if not by_user(spec):
         return len(ranges)
     # For matching, histories are not made for each row.
-    growth = max(4 if (spec.histories and not spec.is_matching) or spec.negatives else 1, 1 + (spec.negatives.per_positive if spec.negatives else 0))
+    grows = spec.negatives or (spec.histories and not spec.is_matching)
+    growth = max(4 if grows else 1, 1 + (spec.negatives.per_positive if spec.negatives else 0))
     return max(len(ranges), math.ceil(growth * sum(source.size for source in ranges) / text.RANGE_BYTES))
 
 

@@ -103,19 +103,34 @@ def _overview(statistics: Mapping[str, Any], folder: str = "") -> list[str]:
     counts = [f"{rows[name]:,} {name}" for name in ("in", "out", "rejected")]
     if rows["rejected"]:
         counts[2] += f" (why: {folder and folder + '/'}rejected-*.jsonl)"
+    if rows.get("left_out"):
+        counts.append(f"{rows['left_out']:,} left out by the label")
     if rows.get("negatives"):
         counts.append(f"{rows['negatives']:,} sampled negatives")
-    lines = [
-        "rows      " + ", ".join(counts),
-        "splits    " + ", ".join(f"{name} {count:,}" for name, count in splits.items()),
-        "labels    " + ", ".join(f"{name} {mean:.4f}" for name, mean in statistics["label"].items() if splits[name]),
-    ]
+    by_split = ", ".join(f"{name} {count:,}" for name, count in splits.items())
+    lines = ["rows      " + ", ".join(counts), f"splits    {by_split}"]
+    if "users" in statistics:
+        lines[1] += " interactions"
+        lines += _of_users(statistics)
+    else:
+        lines.append("labels    " + ", ".join(f"{name} {mean:.4f}" for name, mean in statistics["label"].items() if splits[name]))
     if tables:
         largest = sorted(tables, key=lambda name: -tables[name])
         shown = ", ".join(f"{shortened(name, _MOST_NAME)} {tables[name]:,}" for name in largest[:6])
         total = f"{len(tables)} tables, {sum(tables.values()):,} rows: " if len(tables) > 1 else ""
         lines.append(shortened(f"tables    {total}{shown}{', ...' if len(tables) > 6 else ''}", WIDTH))
     return lines
+
+
+def _of_users(statistics: Mapping[str, Any]) -> list[str]:
+    """Returns how many users and items there are, where one row a user was written."""
+    users, new = statistics["user_rows"], statistics["users_without_history"]
+    unknown = ", ".join(f"{name} {count:,}" for name, count in new.items() if count)
+    return [
+        f"users     {statistics['users']:,}: " + ", ".join(f"{name} {count:,}" for name, count in users.items()),
+        *([f"          of whom nothing is known from earlier splits: {unknown}"] if unknown else []),
+        f"items     {statistics['items']:,}",
+    ]
 
 
 def _table(features: Sequence[AnyFeature], statistics: Mapping[str, Any]) -> list[str]:

@@ -175,7 +175,7 @@ def describe(spec: FeatureSpec, splits: Mapping[str, SplitSummary], table_rows: 
 
 
 def _constant_label(spec: FeatureSpec, train: SplitSummary | None) -> list[str]:
-    if train is None or spec.label.implicit or not train.label.count or train.label.low != train.label.high:
+    if train is None or spec.label.implicit or spec.is_matching or not train.label.count or train.label.low != train.label.high:
         return []
     return [f"label: it is {train.label.low:g} in every row of train, so that there is nothing to learn"]
 
@@ -192,6 +192,9 @@ def drift_of(spec: FeatureSpec, train: SplitSummary, other: SplitSummary, names:
     """Compares the label and every feature with the training rows."""
     found = {LABEL: compare_labels(train.label, other.label)}
     for feature in spec.features:
+        if spec.is_matching and feature.raw_column == spec.keys.user:
+            # How many rows a user has in a split, the split says.
+            continue
         found[feature.name] = compare(train.features[feature.name], other.features[feature.name], partial(names.of_cell, feature))
     return {name: drift for name, drift in found.items() if drift is not None}
 

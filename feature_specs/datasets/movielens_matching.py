@@ -4,8 +4,8 @@ The `_implicit` ones, and that of the NCF files, have ids and the history alone,
 interaction is for test, the one before for validation. MovieLens-1M keeps 200 items of a history, as SASRec does (Kang and McAuley, "Self-
 Attentive Sequential Recommendation", ICDM 2018). `movielens_100k_sides` has features on both sides.
 
-`movielens_1m_ncf` reads the files of He et al., "Neural Collaborative Filtering" (WWW 2017): the last interaction of each user is in the test
-file, with 99 fixed candidates beside it; the last one of the training file validates.
+`movielens_1m_ncf` reads the files of He et al., "Neural Collaborative Filtering" (WWW 2017): the last interaction of each user is in the
+test file, with 99 fixed candidates beside it; the last one of the training file validates.
 """
 
 from feature_specs.datasets import movielens
@@ -67,9 +67,7 @@ SPECS = (
         features=_ids(200),
         label=_LABEL,
         keys=_KEYS,
-        split=FilesSplit(
-            train="ml-1m.train.rating", test="ml-1m.test.rating", candidates="ml-1m.test.negative", valid_last=True
-        ),
+        split=FilesSplit(train="ml-1m.train.rating", test="ml-1m.test.rating", candidates="ml-1m.test.negative", valid_last=True),
         source=Source(
             rows=TextTable(
                 files="ml-1m.t*.rating", delimiter="\t", header=False, columns=("user_id", "item_id", "rating", "timestamp"), quoting=False

@@ -19,7 +19,7 @@ from preprocessing.sources.streams import SUFFIXES, InputFile, check_not_empty, 
 
 @dataclass(frozen=True)
 class InputFiles:
-    """The files of the rows and, in order, of each side table; and those of fixed candidates."""
+    """The files of the rows; in order, of each side table; and of fixed candidates, where the split names some and they are there."""
 
     rows: tuple[InputFile, ...]
     joins: tuple[tuple[InputFile, ...], ...]
@@ -49,9 +49,11 @@ def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
     found = sorted({file.path: file for file in found}.values(), key=lambda file: file.path)
     loose = [file for file in found if not file.path.endswith(".zip")]
     packed = [member for file in found if file.path.endswith(".zip") for member in _inside(file)]
-    tables: list[Table] = [source.rows, *(join.table for join in source.joins)]
-    if isinstance(spec.split, FilesSplit) and spec.split.candidates is not None:
-        tables.append(TextTable(files=spec.split.candidates))
+    tables = (source.rows, *(join.table for join in source.joins))
+    wanted = TextTable(files=spec.split.candidates if isinstance(spec.split, FilesSplit) else None)
+    candidates = [file for file in loose if _matches(wanted, file)] or [file for file in packed if _matches(wanted, file)]
+    # They are no rows, even where the pattern of the rows fits them too.
+    loose, packed = ([file for file in group if not _matches(wanted, file)] for group in (loose, packed))
     # A file beside the archive that it came from is the same file.
     files = [_matching(table, loose, tables) or _matching(table, packed, tables) for table in tables]
     for table, group in zip(tables, files, strict=True):
@@ -59,10 +61,9 @@ def find_files(spec: FeatureSpec, inputs: Sequence[str] | None) -> InputFiles:
             names = [file.base_name for file in (*loose, *packed)]
             given = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
             raise ColonnadeError(f"No input file is called {table.files or '(anything left)'!r}, which the spec needs. Given: {given}.")
-    for file in (file for group in files for file in group):
+    for file in (file for group in (*files, candidates) for file in group):
         check_not_empty(file)
-    joins = len(source.joins)
-    return InputFiles(files[0], tuple(files[1 : 1 + joins]), tuple(file for group in files[1 + joins :] for file in group))
+    return InputFiles(files[0], tuple(files[1:]), tuple(candidates))
 
 
 def _listed(given: str) -> list[InputFile]:

@@ -51,7 +51,27 @@ def wanted_columns(spec: FeatureSpec, available: Sequence[Sequence[str]]) -> lis
         owner = next(columns for columns, has in zip(wanted, available, strict=True) if column in has)
         if column not in owner:
             owner.append(column)
+    if spec.is_matching:
+        _check_sides(spec, available)
     return wanted
+
+
+def _check_sides(spec: FeatureSpec, available: Sequence[Sequence[str]]) -> None:
+    """Refuses features on the wrong side: what a table of items holds would tell the user's side the item that is to be found."""
+    keys: dict[str, str] = {}
+    for key, columns in zip(["", *(join.key for join in spec.source.joins)], available, strict=True):
+        keys.update({column: key for column in columns if column not in keys})
+    for feature in spec.read_features:
+        on_item_side, key = feature.name in spec.item_names, keys[feature.raw_column]
+        if key == spec.keys.item and not on_item_side:
+            raise ColonnadeError(
+                f"Feature {feature.name!r} is read from the side table of {key!r}, the items, and is not in item_features: the user's side "
+                f"would be told the item. Add {feature.name!r} to item_features."
+            )
+        if key == spec.keys.user and on_item_side and feature.raw_column != spec.keys.item:
+            raise ColonnadeError(
+                f"Feature {feature.name!r} is read from the side table of {key!r}, the users, and is in item_features. Leave it out there."
+            )
 
 
 def _require(column: str, available: Sequence[str], reader: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from feature_specs import FeatureSpec
-from preprocessing.pipeline import _Job
+from preprocessing.job import Job
 from preprocessing.staging import read_batches
 
 SPEC = """
@@ -73,10 +73,10 @@ def read_rows(spec: str, files: Path, tmp_path: Path, backwards: bool = False) -
     """Returns the rows, in order of their numbers, and the counts of the job."""
     staging = tmp_path / "staging"
     staging.mkdir(parents=True)
-    job = _Job(FeatureSpec.from_yaml(spec), staging, ("--direct_num_workers=1",), show_progress=False)
+    job = Job(FeatureSpec.from_yaml(spec), staging, ("--direct_num_workers=1",), show_progress=False)
     with pytest.MonkeyPatch.context() as patch:
         if backwards:
-            patch.setattr("preprocessing.pipeline.choose", lambda *_: Backwards())
+            patch.setattr("preprocessing.job.choose", lambda *_: Backwards())
         job.ingest([str(files)])
     rows = [row for shard in job.shards for batch in read_batches(shard["path"]) for row in batch.to_pylist()]
     assert job.rows["out"] == len(rows) == job.rows["in"] - job.rows["rejected"] + job.rows["negatives"]

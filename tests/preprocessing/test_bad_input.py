@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_specs import ColonnadeError, FeatureSpec
-from preprocessing import pipeline
+from preprocessing import job
 from preprocessing.artifacts import SUCCESS, DataDirectory
 from preprocessing.pipeline import build
 from preprocessing.task import main
@@ -136,7 +136,7 @@ def test_the_command_takes_the_limit(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def _vanish(path: Path) -> Any:
-    planned = pipeline.plan_ranges
+    planned = job.plan_ranges
 
     def plan(*arguments: Any) -> Any:
         ranges = planned(*arguments)
@@ -156,7 +156,7 @@ def _vanish(path: Path) -> Any:
             lambda folder, _: (folder / "rows.csv").write_text("user,item,prise,tags,clicked,time\nu1,i1,1,a,0,1\n"),
             r"The input has no column 'price', which feature 'price' needs\. Did you mean 'prise'\?",
         ),
-        (lambda folder, patch: patch.setattr(pipeline, "plan_ranges", _vanish(folder / "rows.csv")), r"Cannot read '.*rows\.csv'"),
+        (lambda folder, patch: patch.setattr(job, "plan_ranges", _vanish(folder / "rows.csv")), r"Cannot read '.*rows\.csv'"),
         (
             lambda folder, _: (folder / "rows.csv").rename(folder / "rows.csv.gz").write_bytes(gzip.compress(b"x" * 9999)[:-8]),
             r"Cannot decompress '.*rows\.csv\.gz'.*Fetch the file again",

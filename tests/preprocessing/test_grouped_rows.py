@@ -12,7 +12,8 @@ import pytest
 from shop import NEGATIVES, SPEC, assert_same, expected_rows, read_rows
 
 from feature_specs import ColonnadeError, FeatureSpec
-from preprocessing.pipeline import _Job, build, transform_only
+from preprocessing.job import Job
+from preprocessing.pipeline import build, transform_only
 from preprocessing.sources import text
 from preprocessing.staging import read_batches
 
@@ -80,7 +81,7 @@ def test_a_changed_side_table_is_read_again(shop_files: Path, tmp_path: Path) ->
 def test_types_of_histories(shop_files: Path, tmp_path: Path) -> None:
     staging = tmp_path / "staging"
     staging.mkdir()
-    job = _Job(FeatureSpec.from_yaml(SPEC), staging, ("--direct_num_workers=1",), show_progress=False)
+    job = Job(FeatureSpec.from_yaml(SPEC), staging, ("--direct_num_workers=1",), show_progress=False)
     job.ingest([str(shop_files)])
     schema = next(read_batches(job.shards[0]["path"])).schema
     assert schema.field("past").type == pa.list_(pa.binary())

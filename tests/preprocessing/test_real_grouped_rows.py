@@ -13,7 +13,7 @@ import pytest
 
 from feature_specs import FeatureSpec, LeaveLastOutSplit, Negatives
 from feature_specs.datasets import get_dataset
-from preprocessing.pipeline import _Job
+from preprocessing.job import Job
 from preprocessing.staging import read_batches
 
 DATA = Path(os.environ.get("COLONNADE_DATA", Path(__file__).parent.parent.parent / ".." / "shared" / "data"))
@@ -24,7 +24,7 @@ def _read(spec: FeatureSpec, inputs: list[str], staging: Path) -> pd.DataFrame:
     paths = [DATA / name for name in inputs]
     if not all(path.is_file() for path in paths):
         pytest.skip(f"no {', '.join(inputs)} in {DATA} (set COLONNADE_DATA)")
-    job = _Job(spec, staging, ("--direct_num_workers=1",), show_progress=False)
+    job = Job(spec, staging, ("--direct_num_workers=1",), show_progress=False)
     job.ingest([str(path) for path in paths])
     table = pa.concat_tables(pa.Table.from_batches(read_batches(shard["path"])) for shard in job.shards)
     columns = ["label", "_user", "_item", "_split", *(name for name in ("_time", "history") if name in table.column_names)]
