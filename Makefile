@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking lint clean
+.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking benchmark-matching-peers benchmark-matching lint clean
 
 setup: .venv/.installed
 
@@ -35,9 +35,19 @@ benchmark-preprocessing: .venv/.installed benchmark-peers  ## The table in bench
 benchmark-ranking: .venv/.installed benchmark-peers  ## The table in benchmarks/ranking.md; some six hours on two cores, in any number of parts.
 	@$(PY) -m benchmarks.ranking
 
+benchmark-matching-peers: .venv-peers-matching/.installed  ## RecBole, in an environment of its own.
+
+.venv-peers-matching/.installed: benchmarks/peers/matching-requirements.txt
+	@test -x .venv-peers-matching/bin/python || $(PYTHON) -m venv .venv-peers-matching
+	@.venv-peers-matching/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/matching-requirements.txt
+	@touch $@
+
+benchmark-matching: .venv/.installed benchmark-matching-peers  ## The table in benchmarks/matching.md, in any number of parts.
+	@$(PY) -m benchmarks.matching
+
 lint: .venv/.installed
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
 clean:
-	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-peers-matching build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

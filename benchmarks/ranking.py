@@ -12,90 +12,20 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from benchmarks.ranking_report import report
-from benchmarks.ranking_runs import run_config, settings
 from benchmarks.ranking_tables import TABLES, Table
-from trainer.recipes import load_recipe
+from benchmarks.runs import ROOT, Job, Results, Run, chunks, preprocess, run_config, run_settings, train_all
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
 BASELINES = Path(__file__).parent / "peers" / "ranking_baselines.py"
-ROOT = Path(__file__).parent.parent
-
-Run = tuple[str, int]
 
 
-class Results:
-    """The finished runs, one a line of a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.runs: dict[tuple[str, str, int], dict[str, Any]] = {}
-        for line in lines:
-            self._take(json.loads(line))
-
-    def _take(self, result: dict[str, Any]) -> None:
-        self.runs[result["table"], result["row"], result["seed"]] = result
-
-    def add(self, result: dict[str, Any]) -> None:
-        """Adds a run, in place of an earlier one of its name."""
-        self._take(result)
-        text = "".join(json.dumps(self.runs[key]) + "\n" for key in sorted(self.runs))
-        partial = self.path.with_suffix(".tmp")
-        partial.write_text(text, encoding="utf-8")
-        partial.rename(self.path)
-
-    def has(self, table: Table, run: Run) -> bool:
-        """Whether there is this run, with the settings of today."""
-        known = self.runs.get((table.recipe, *run))
-        return known is not None and known["settings"] == settings(run_config(table.recipe, *run, data_dir=""))
-
-    def has_baselines(self, table: Table) -> bool:
-        """Whether the other libraries have run, to the last."""
-        return (table.recipe, "LightGBM", 0) in self.runs
-
-
-def preprocess(table: Table, inputs: Path, folder: Path) -> Path:
-    """Returns the data directory of a table, made where it is missing."""
-    dataset = str(load_recipe(f"{table.recipe}:{table.runs[0][0]}", None, None).dataset)
-    data = folder / f"data-{dataset}"
-    if not (data / "_SUCCESS").is_file():
-        globs = [str(inputs / name) for name in table.inputs]
-        command = [sys.executable, "-m", "preprocessing.task", "--dataset", dataset, "--input", *globs, "--output", str(data)]
-        subprocess.run(command, check=True)
-    return data
-
-
-def chunks(table: Table, runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Yields the runs that one process does: of one row, `table.together` at most."""
-    left = list(runs)
-    while left:
-        same = [run for run in left if run[0] == left[0][0]][: table.together]
-        left = [run for run in left if run not in same]
-        yield same
-
-
-def train(table: Table, data: Path, runs: Sequence[Run], folder: Path, threads: int) -> list[dict[str, Any]]:
-    """Trains runs in a process of their own and returns their results; those before one that failed count too."""
-    names = [f"{row}:{seed}" for row, seed in runs]
-    log = folder / f"{table.recipe}-{names[0].replace(':', '-')}.log"
-    command = [sys.executable, "-m", "benchmarks.ranking_runs", str(folder), table.recipe, str(data), *names]
-    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    with log.open("a", encoding="utf-8") as output:
-        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, check=False).returncode
-    done = [path for row, seed in runs if (path := folder / f"{table.recipe}-{row}-{seed}.json").is_file()]
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in done]
-    for path in done:
-        path.unlink()
-    if status:
-        print(f"{', '.join(names)} failed (status {status}): see {log}", flush=True)
-    return results
+def settings(table: Table, run: Run) -> dict[str, Any]:
+    """Returns what has to be equal for a run to be that of today."""
+    return run_settings(run_config(table.recipe, *run, data_dir=""))
 
 
 def baselines(table: Table, data: Path, peers: Path) -> list[dict[str, Any]]:
@@ -125,31 +55,28 @@ def main() -> int:
     flags = parser.parse_args()
     results = Results(RESULTS)
     flags.folder.mkdir(parents=True, exist_ok=True)
-    work: list[tuple[Table, Path, list[Run]]] = []
+    jobs = []
     for table in [table for table in TABLES if table.recipe in flags.tables]:
-        data = preprocess(table, flags.inputs, flags.folder).absolute()
-        if flags.peers.exists() and (flags.again or not results.has_baselines(table)):
+        data = preprocess(table.recipe, table.runs[0][0], [str(flags.inputs / name) for name in table.inputs], flags.folder)
+        # The other libraries have run where the last of them has.
+        if flags.peers.exists() and (flags.again or (table.recipe, "LightGBM", 0) not in results.runs):
             for result in baselines(table, data, flags.peers):
                 results.add(result)
         asked = [run for run in table.runs if run[0] in (flags.rows or (run[0],)) and run[1] < (flags.seeds or run[1] + 1)]
-        wanted = [run for run in asked if flags.again or not results.has(table, run)]
-        work += [(table, data, each) for each in chunks(table, wanted)]
+        wanted = [run for run in asked if flags.again or not results.has(table.recipe, run, settings(table, run))]
+        jobs += [Job(table.recipe, data, each) for each in chunks(wanted, table.together)]
     # Of all tables the first seeds before the second ones: stopped early, there is a whole table of fewer seeds.
-    work.sort(key=lambda item: item[2][0][1])
-    threads = max(1, (os.cpu_count() or 1) // flags.processes)
-    left, started, failed = sum(len(runs) for *_, runs in work), time.monotonic(), 0
-    print(f"{left} runs to train, {flags.processes} at a time, {threads} threads each.", flush=True)
-    with ThreadPoolExecutor(flags.processes) as pool:
-        futures = {pool.submit(train, table, data, runs, flags.folder.absolute(), threads): runs for table, data, runs in work}
-        for future in as_completed(futures):
-            finished = future.result()
-            for result in finished:
-                results.add(result)
-                scores = "  ".join(f"{name} {result['test'][name]:.5f}" for name in ("auc", "log_loss", "rmse") if name in result["test"])
-                print(f"{time.monotonic() - started:6.0f} s  {result['table']} {result['row']} seed {result['seed']}: {scores}", flush=True)
-            failed += len(futures[future]) - len(finished)
-            RESULTS.with_suffix(".md").write_text(report(results.runs), encoding="utf-8")
-    RESULTS.with_suffix(".md").write_text(report(results.runs), encoding="utf-8")
+    jobs.sort(key=lambda job: job.runs[0][1])
+
+    def take(result: dict[str, Any]) -> str:
+        results.add(result)
+        return "  ".join(f"{name} {result['test'][name]:.5f}" for name in ("auc", "log_loss", "rmse") if name in result["test"])
+
+    def write() -> None:
+        RESULTS.with_suffix(".md").write_text(report(results.runs), encoding="utf-8")
+
+    failed = train_all(jobs, "benchmarks.ranking_runs", flags.folder, flags.processes, take, write)
+    write()
     return 1 if failed else 0
 
 
