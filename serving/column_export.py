@@ -10,9 +10,10 @@ import keras
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
+from serving.checks import check_scores
 from serving.column_examples import synthetic_examples
 from serving.column_signatures import ParsingSpec, taking_tensors, to_tensors
-from serving.export import check_scores, publish, unfinished_version
+from serving.export import publish, unfinished_version
 from serving.module import Scorer, named_scores
 
 
@@ -58,7 +59,7 @@ def export_columns(
         if empty:
             raise ColonnadeError(f"The export was not published: its vocabularies {', '.join(empty)} are empty. Export again.")
         inputs = {"predict": to_tensors(parsing_spec, features), "serving_default": {"examples": serialized}}
-        check_scores(written, inputs, live, tolerance)
+        check_scores(tf.saved_model.load(str(written)), inputs, live, tolerance)
         return publish(written, export_base)
 
 

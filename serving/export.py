@@ -5,18 +5,20 @@ from __future__ import annotations
 import filecmp
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
 from preprocessing.graph import TransformGraph, load_transform
-from serving.module import Scorer, ServingModule, live_scores
+from serving.checks import accepted, check_retrieval, check_scores
+from serving.items import Items
+from serving.matching_module import MatchingServingModule, PairScorer
+from serving.module import ServingModule, live_scores
 from serving.signatures import RawExamples, to_examples, to_scorer_inputs, to_tensors
 from serving.synthetic import synthetic_rows
 from serving.versions import SPEC_FILE, numbered
@@ -25,46 +27,69 @@ _UNFINISHED = ".unfinished-"
 
 
 def export_saved_model(
-    scorer: Scorer,
+    scorer: Any,  # noqa: ANN401 (of two kinds: see below)
     spec: FeatureSpec,
     transform_fn: Path,
     export_base: Path,
     *,
     check_rows: RawExamples | None = None,
     tolerance: float = 1e-5,
+    items: Path | None = None,
 ) -> Path:
     """Exports `scorer` behind the transform graph as the next version, `export_base/1`, `2`, ...
 
     The version is written to a hidden folder, its vocabulary files are compared with those of `transform_fn` byte by byte, it is loaded
-    again and must score `check_rows` as `scorer` does; only then does it get its number.
+    again and must score `check_rows` as `scorer` does (and retrieve for them what it does); only then does it get its number.
 
     Args:
-        scorer: From transformed features to logits `[B]`; built, its variables restored.
+        scorer: A `module.Scorer`, from transformed features to logits `[B]`; for matching, a `retrieval.MatchingScorer`. Built, its
+            variables restored.
         spec: Of the features.
         transform_fn: The run's own copy of the transform graph; vocabularies are copied from there.
         export_base: Holds the versions; created where it does not exist.
         check_rows: Raw examples to compare scores on; made up from the spec where not given.
         tolerance: Largest difference of a score that passes, relative to its size where that is above 1.
+        items: Of a matching model: the run's own copy of `items.parquet`.
 
     Returns:
         The folder of the new version. It needs neither `transform_fn` nor this package any more.
 
     Raises:
-        ColonnadeError: `transform_fn` is no transform graph or lacks vocabulary files, or the loaded export scores differently.
+        ColonnadeError: `transform_fn` is no transform graph or lacks vocabulary files, `items` cannot be read, the model takes none of the
+            rows to check, or the loaded export scores differently.
     """
     transform_fn, export_base = Path(transform_fn), Path(export_base)
     vocabularies = asset_names(transform_fn)
     transform = _load_checked(transform_fn, vocabularies)
+    catalogue = _read_items(spec, items)
+    score = live_scores(spec, scorer if catalogue is None else PairScorer(scorer, spec))
     raw = synthetic_rows(spec) if check_rows is None else check_rows
-    live = live_scores(spec, scorer)(to_scorer_inputs(spec, transform(raw)))
+    rows = accepted(raw, to_scorer_inputs(spec, transform(raw)), score)
+    if not rows.scores:
+        raise ColonnadeError(
+            f"The export cannot be checked: the model takes none of the {len(rows.refused)} rows. The first: {rows.refused[0].reason}. "
+            "Pass check_rows that it takes."
+        )
     with unfinished_version(export_base) as written:
-        module = ServingModule(scorer, spec, transform)
-        tf.saved_model.save(module, str(written), signatures=module.signatures)
+        made = ServingModule(scorer, spec, transform) if catalogue is None else MatchingServingModule(scorer, spec, transform, catalogue)
+        tf.saved_model.save(made, str(written), signatures=made.signatures)
         (written / SPEC_FILE).parent.mkdir()
         (written / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
         check_assets(vocabularies, transform_fn / "assets", written / "assets")
-        check_scores(written, {"predict": to_tensors(raw), "serving_default": {"examples": to_examples(raw)}}, live, tolerance)
+        loaded = tf.saved_model.load(str(written))
+        inputs = {"predict": to_tensors(rows.raw), "serving_default": {"examples": to_examples(rows.raw)}}
+        check_scores(loaded, inputs, rows.scores, tolerance)
+        if catalogue is not None:
+            check_retrieval(loaded, scorer, spec, catalogue, rows, tolerance)
         return publish(written, export_base)
+
+
+def _read_items(spec: FeatureSpec, items: Path | None) -> Items | None:
+    if not spec.is_matching:
+        return None
+    if items is None:
+        raise ColonnadeError("The export of a matching model holds the items that it retrieves. Pass items=RUN_DIR/items.parquet.")
+    return Items.read(items, spec)
 
 
 @contextmanager
@@ -108,21 +133,6 @@ def check_assets(names: Iterable[str], source: Path, copied: Path) -> None:
                 )
         if not filecmp.cmp(source / name, copied / name, shallow=False):
             raise ColonnadeError(f"Vocabulary file {str(copied / name)!r} differs from {str(source / name)!r}. Export again.")
-
-
-def check_scores(written: Path, inputs: Mapping[str, Mapping[str, Any]], live: Mapping[str, tf.Tensor], tolerance: float) -> None:
-    """Raises ColonnadeError unless each signature of a written export, given its `inputs`, scores as the live model does."""
-    loaded = tf.saved_model.load(str(written))
-    for signature, tensors in inputs.items():
-        found = loaded.signatures[signature](**tensors)
-        for name, expected in live.items():
-            difference = np.abs(found[name].numpy() - expected.numpy()) / np.maximum(1.0, np.abs(expected.numpy()))
-            worst = float(np.max(difference, initial=0.0))
-            if not worst <= tolerance:  # also where it is NaN
-                raise ColonnadeError(
-                    f"The export was not published: its signature {signature!r} gives {name} that differ from the model's by up to "
-                    f"{worst:.3g} (tolerance {tolerance:g}) in {int(np.sum(~(difference <= tolerance)))} of {difference.size} rows."
-                )
 
 
 def _sweep(export_base: Path) -> None:

@@ -48,7 +48,7 @@ def live_scores(spec: FeatureSpec, scorer: Scorer) -> Callable[[Mapping[str, tf.
     is a graph.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def score(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return scores(spec, scorer, features)
 
@@ -85,7 +85,9 @@ class ServingModule(tf.Module):
 
         self.predict = signatures.taking_raw_tensors(spec, predict)
         self.transform = signatures.taking_raw_tensors(spec, lambda tensors: features_of(signatures.from_tensors(spec, tensors)))
-        self.predict_examples = tf.function(predict_examples, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        self.predict_examples = tf.function(
+            predict_examples, input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False
+        )
 
     @property
     def signatures(self) -> dict[str, Any]:

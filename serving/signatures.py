@@ -41,25 +41,37 @@ def parsing_spec(spec: FeatureSpec) -> dict[str, tf.io.RaggedFeature]:
     return {c.name: tf.io.RaggedFeature(tf.as_dtype(c.dtype), row_splits_dtype=tf.int64) for c in spec.raw_inputs}
 
 
-def taking_raw_tensors(spec: FeatureSpec, function: Callable[[dict[str, tf.Tensor]], Any]) -> Any:  # noqa: ANN401 (a tf.function)
+def missing_tensors(spec: FeatureSpec) -> dict[str, tf.Tensor]:
+    """Returns inputs of `predict` where everything is missing: of one row, and one place in lists."""
+    return {
+        name: tf.fill([1, *(size or 1 for size in s.shape[1:])], tf.constant(missing_marker(s.dtype), s.dtype))
+        for name, s in raw_specs(spec).items()
+    }
+
+
+def taking_raw_tensors(spec: FeatureSpec, function: Callable[[dict[str, tf.Tensor]], Any], scalars: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 (a tf.function)
     """Returns `function` as a tf.function with one argument a raw column, all of them optional.
 
     The default of each argument is a missing value, of one row (and one place, in lists): a SavedModel keeps these as SignatureDef
     defaults. TensorFlow only keeps those of positional arguments, hence the made-up signature.
+
+    Args:
+        spec: Of the raw columns.
+        function: Takes the tensors by name.
+        scalars: Further arguments, with their defaults.
     """
-    specs = raw_specs(spec)
+    others = {name: tf.constant(value) for name, value in (scalars or {}).items()}
+    specs = {**raw_specs(spec), **{name: tf.TensorSpec([], value.dtype, name=name) for name, value in others.items()}}
+    defaults = {**missing_tensors(spec), **others}
 
     def call(*args: tf.Tensor) -> Any:  # noqa: ANN401 (whatever `function` returns)
         return function(dict(zip(specs, args, strict=True)))
 
-    defaults = {
-        name: tf.fill([1, *(size or 1 for size in s.shape[1:])], tf.constant(missing_marker(s.dtype), s.dtype)) for name, s in specs.items()
-    }
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, positional, default=default) for name, default in defaults.items()]
     )
-    return tf.function(call, input_signature=list(specs.values()))
+    return tf.function(call, input_signature=list(specs.values()), autograph=False)
 
 
 def from_tensors(spec: FeatureSpec, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:

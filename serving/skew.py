@@ -7,24 +7,24 @@ its signatures.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
-from feature_specs.spec import FeatureSpec
-from serving.module import Scorer, live_scores, output_names
-from serving.signatures import RawExamples, to_examples, to_scorer_inputs, to_tensors
+from serving.checks import Rows, accepted
+from serving.compared import MatchingScores, RankingScores, Scores
+from serving.samples import raw_examples, raw_rows, read_samples, scorer_inputs
+from serving.signatures import to_tensors
 from serving.versions import load_model, load_spec
 
-_BATCH_ROWS = 4096
+__all__ = ["RowSkew", "Skew", "compare_files", "compare_sample", "raw_rows"]
+
 _WORST_ROWS = 5
 
 
@@ -37,8 +37,9 @@ class RowSkew:
         features: The largest difference of its features.
         row: Its number in the files, from 1.
         raw: Its raw values.
-        trained: Path A: transformed values and scores.
-        served: Path B: the same; scores by "<signature> <score>".
+        trained: Path A: transformed values and scores, these by "<signature> <score>".
+        served: Path B: the same.
+        differences: Of each score.
     """
 
     score: float
@@ -47,20 +48,25 @@ class RowSkew:
     raw: Mapping[str, Any]
     trained: Mapping[str, Any]
     served: Mapping[str, Any]
+    differences: Mapping[str, float]
 
 
 @dataclass
 class Skew:
-    """Largest absolute differences between the two paths; infinite where one of them gives no number.
+    """Largest differences between the two paths; infinite where one of them gives no number.
+
+    They are absolute; those of vectors and lists are relative to numbers above 1.
 
     Attributes:
         rows: How many rows were compared.
+        refused: How many the model does not take, such as users that it does not know.
         per_feature: By transformed column: features, and what comes beside them.
         per_score: By "<signature> <score>", such as "predict logits".
         worst: The rows that differ most.
     """
 
     rows: int = 0
+    refused: int = 0
     per_feature: dict[str, float] = field(default_factory=dict)
     per_score: dict[str, float] = field(default_factory=dict)
     worst: list[RowSkew] = field(default_factory=list)
@@ -76,96 +82,54 @@ class Skew:
         return max(self.per_score.values(), default=0.0)
 
 
-def raw_rows(spec: FeatureSpec, sample_parquet: str | Path) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    """Returns the raw examples of a sample, at most 4096 rows, for the check of an export before it is published."""
-    batch = next(_batches([Path(sample_parquet)]), None)
-    if batch is None:
-        raise ColonnadeError(f"Sample {str(sample_parquet)!r} has no rows. Preprocess again.")
-    return _raw(spec, batch)
-
-
-def compare_sample(export_path: str | Path, sample_parquet: str | Path, scorer: Scorer) -> Skew:
+def compare_sample(export_path: str | Path, sample_parquet: str | Path, scorer: Any, items: Path | None = None) -> Skew:  # noqa: ANN401
     """Compares an exported version with the model it was made of, on the rows that the preprocessing job kept for this.
 
     Args:
         export_path: The version's folder.
         sample_parquet: Holds, for each row, `raw.<column>` of the raw columns, and what the job made of them.
-        scorer: The model: transformed features to logits `[B]`.
+        scorer: The model: a `module.Scorer`, or for matching a `retrieval.MatchingScorer`.
+        items: For matching: `items.parquet`; the one beside the sample where not given.
 
     Raises:
         ColonnadeError: The sample is missing, has no rows or is of another spec.
     """
-    return compare_files(export_path, [Path(sample_parquet)], scorer)
+    return compare_files(export_path, [Path(sample_parquet)], scorer, items or Path(sample_parquet).parent / "items.parquet")
 
 
-def compare_files(export_path: str | Path, files: Sequence[Path], scorer: Scorer) -> Skew:
+def compare_files(export_path: str | Path, files: Sequence[Path], scorer: Any, items: Path | None = None) -> Skew:  # noqa: ANN401
     """Does the same for the rows of several such files."""
     version = Path(export_path)
     spec, exported = load_spec(version), load_model(version)
-    score = live_scores(spec, scorer)
-    skew = Skew()
-    for batch in _batches(files):
-        raw = _raw(spec, batch)
-        trained = to_scorer_inputs(spec, {c.name: _tensor(_column(batch, c.name)) for c in spec.outputs})
-        tensors = to_tensors(raw)
-        outputs = {
-            "predict": exported.signatures["predict"](**tensors),
-            "serving_default": exported.signatures["serving_default"](examples=to_examples(raw)),
-        }
-        served_scores = {f"{signature} {name}": outputs[signature][name] for signature in outputs for name in output_names(spec)}
-        _add(skew, raw, (trained, score(trained)), (exported.transform(**tensors), served_scores), spec.paddings)
+    paths = MatchingScores(exported, spec, scorer, items) if spec.is_matching else RankingScores(exported, spec, scorer)
+    skew, done, reason = Skew(), 0, ""
+    for batch in read_samples(files):
+        rows = accepted(raw_examples(spec, batch), scorer_inputs(spec, batch), paths.score)
+        if rows.scores:
+            _add(skew, rows, done, exported.transform(**to_tensors(rows.raw)), paths.compare(rows), spec.paddings)
+        skew.refused += len(rows.refused)
+        reason = reason or (f" The model takes none of the rows given; the first: {rows.refused[0].reason}" if rows.refused else "")
+        done += batch.num_rows
     if not skew.rows:
-        raise ColonnadeError("There is no row to compare the export with. Preprocess again, or give a file with rows.")
+        raise ColonnadeError(f"There is no row to compare the export with.{reason} Preprocess again, or give a file with rows.")
     return skew
 
 
-def _batches(files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(_BATCH_ROWS)
-        except (OSError, pa.ArrowException) as error:
-            problem = " ".join(str(error).split()).rstrip(".")
-            raise ColonnadeError(f"Sample {str(path)!r} cannot be read: {problem}. Preprocess again.") from error
-
-
-def _raw(spec: FeatureSpec, batch: pa.RecordBatch) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    return {c.name: _tensor(_column(batch, f"raw.{c.name}")) for c in spec.raw_inputs}
-
-
-def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    if name not in batch.schema.names:
-        raise ColonnadeError(f"The sample has no column {name!r}: it was made with another spec than the export. Preprocess again.")
-    return batch.column(name)
-
-
-def _tensor(column: pa.Array) -> tf.Tensor | tf.RaggedTensor:
-    kind = column.type
-    if pa.types.is_fixed_size_list(kind):
-        return tf.constant(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.list_size))
-    if not pa.types.is_list(kind):
-        return tf.constant(column.to_numpy(zero_copy_only=False))
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    # Without a value NumPy's objects have no type that TensorFlow knows.
-    values = tf.constant(flat, tf.string if pa.types.is_binary(kind.value_type) else flat.dtype)
-    return tf.RaggedTensor.from_row_lengths(values, column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64))
-
-
-_Side = tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]  # transformed features, scores
-
-
-def _add(skew: Skew, raw: RawExamples, trained: _Side, served: _Side, padding: Mapping[str, float]) -> None:
-    """Counts a batch: of both paths the transformed features and the scores."""
-    by_feature = {name: _differences(values, served[0][name], padding.get(name, 0)) for name, values in trained[0].items()}
-    by_score = {name: _differences(trained[1][name.split()[-1]], values) for name, values in served[1].items()}
-    for largest, found in ((skew.per_feature, by_feature), (skew.per_score, by_score)):
+def _add(skew: Skew, rows: Rows, before: int, served: Mapping[str, tf.Tensor], scores: Scores, padding: Mapping[str, float]) -> None:
+    """Counts a batch: the transformed features of both paths, and their scores; `before` rows came before it."""
+    by_feature = {name: _differences(values, served[name], padding.get(name, 0)) for name, values in rows.features.items()}
+    for largest, found in ((skew.per_feature, by_feature), (skew.per_score, scores.differences)):
         for name, differences in found.items():
             largest[name] = max(largest.get(name, 0.0), float(differences.max(initial=0.0)))
-    score, features = (np.max(np.stack(list(found.values())), axis=0) for found in (by_score, by_feature))
+    score, features = (np.max(np.stack(list(found.values())), axis=0) for found in (scores.differences, by_feature))
     for row in np.lexsort((-features, -score))[:_WORST_ROWS].tolist():
         if score[row] > 0 or features[row] > 0:
-            shown = [{**_row(side[0], row), **_row(side[1], row)} for side in (trained, served)]
-            skew.worst.append(RowSkew(float(score[row]), float(features[row]), skew.rows + row + 1, _row(raw, row), *shown))
+            trained, given = (
+                {**_row(one, row), **_row(two, row)} for one, two in ((rows.features, scores.trained), (served, scores.served))
+            )
+            each = {name: float(differences[row]) for name, differences in scores.differences.items()}
+            number = before + int(rows.numbers[row]) + 1
+            skew.worst.append(RowSkew(float(score[row]), float(features[row]), number, _row(rows.raw, row), trained, given, each))
     skew.worst = heapq.nlargest(_WORST_ROWS, skew.worst, key=lambda worst: (worst.score, worst.features))
     skew.rows += len(score)
 
@@ -182,4 +146,5 @@ def _differences(left: tf.Tensor, right: tf.Tensor, padding: float = 0) -> NDArr
 
 
 def _row(tensors: Mapping[str, Any], row: int) -> dict[str, Any]:
-    return {name: np.asarray(values[row]).tolist() for name, values in tensors.items()}
+    # Lists may be compared for the first rows alone.
+    return {name: np.asarray(values[row]).tolist() for name, values in tensors.items() if row < values.shape[0]}

@@ -78,10 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Rejects(Path(folder) / "rejected.jsonl") as rejects:
             rows = own or read_flat(spec, flags.input, rejects)
         files = transform_only(spec, rows, flags.run_dir / "transform_fn", Path(folder) / "pairs")
-        skew = compare_files(version, files, model)
+        skew = compare_files(version, files, model, flags.run_dir / "items.parquet")
         rejected, first = (rejects.count, rejects.first) if not own else rejected_rows(Path(folder) / "pairs")
         if rejected:
             print(f"{count_rows(rejected)} could not be read and left out; the first, {first}")
+        if skew.refused:
+            print(f"{count_rows(skew.refused)} left out, for the model does not take them, such as users that it does not know")
     print(table(spec, skew))
     passed = skew.features <= flags.tolerance and skew.score <= flags.tolerance
     if not passed:
@@ -188,25 +190,34 @@ def describe(worst: RowSkew, tolerance: float) -> list[str]:
     """Returns a few lines on a row: each feature that differs, with its raw value, and each score beyond the tolerance."""
     lines = [f"  row {worst.row}"]
     for name, served in worst.served.items():
-        trained = worst.trained[name.split()[-1]]
-        if " " not in name:  # a score is called "<signature> <score>"
+        trained = worst.trained[name]
+        if name not in worst.differences:
             if differing := _differing(trained, served):
                 lines.append(f"    {name}: {differing}")
                 if name in worst.raw:
                     raw = repr(worst.raw[name])
                     lines.append(f"      raw: {raw if len(raw) <= _LONGEST_RAW else raw[:_LONGEST_RAW] + ' ...'}")
-        elif not abs(trained - served) <= tolerance:
-            lines.append(f"    {name}: trained {trained:.8g}, served {served:.8g}")
+        elif not worst.differences[name] <= tolerance:
+            lines.append(f"    {name}: {_differing(trained, served, tolerance)}")
     return lines
 
 
-def _differing(trained: Any, served: Any) -> str:  # noqa: ANN401 (a number or a list of ids)
+def _differing(trained: Any, served: Any, tolerance: float = 0.0) -> str:  # noqa: ANN401 (a number or a list of numbers or ids)
     """Returns what differs; of lists the first places, counted from 1."""
     if not isinstance(trained, list):
-        return "" if trained == served else f"trained {trained}, served {served}"
+        return "" if trained == served else f"trained {_shown(trained)}, served {_shown(served)}"
     pairs = enumerate(zip_longest(trained, served, fillvalue=0), 1)
-    places = [f"place {place}: trained {one}, served {other}" for place, (one, other) in pairs if one != other]
+    places = [f"place {n}: trained {_shown(one)}, served {_shown(other)}" for n, (one, other) in pairs if _are_apart(one, other, tolerance)]
     return "; ".join(places[:_MOST_PLACES]) + (f"; and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else "")
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 (a number or an id)
+    return f"{value:.8g}" if isinstance(value, float) else repr(value)
+
+
+def _are_apart(one: Any, other: Any, tolerance: float) -> bool:  # noqa: ANN401 (numbers or ids)
+    is_number = isinstance(one, float) and isinstance(other, float)
+    return one != other and not (is_number and abs(one - other) <= tolerance * max(1.0, abs(one)))
 
 
 if __name__ == "__main__":
