@@ -85,12 +85,6 @@ def _check_item_side(spec: FeatureSpec) -> None:
             raise ValueError(
                 f"item_features names {name!r}, which reads {by_name[name].raw_column!r}, the user or time of an interaction. Leave it out."
             )
-    for name in spec.user_names:
-        if by_name[name].raw_column == spec.keys.item and by_name[name].raw_inputs:
-            raise ValueError(
-                f"feature {name!r} reads keys.item, column {spec.keys.item!r}, and is not in item_features: the user's side would hold the "
-                f"answer. Add {name!r} to item_features."
-            )
 
 
 def _check_history(spec: FeatureSpec) -> None:
