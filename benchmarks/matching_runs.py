@@ -49,7 +49,7 @@ def train(folder: Path, recipe: str, run: Run, data_dir: str) -> dict[str, Any]:
         "parameters": estimator.loop.parameters,
         "valid": valid,
         "test": test,
-        "test_pairs": pairs_digest(data_dir),
+        "test_pairs": pairs_digest(estimator.data),
         "best_epoch": estimator.loop.position.best_epoch,
         "epochs": len(epochs),
         "seconds_per_epoch": statistics.median(line["seconds"]["train"] for line in epochs),
@@ -58,10 +58,10 @@ def train(folder: Path, recipe: str, run: Run, data_dir: str) -> dict[str, Any]:
     }
 
 
-def pairs_digest(data_dir: str) -> str:
+def pairs_digest(data: DataDirectory) -> str:
     """Returns a digest of the users and items of the test split, as RecBole's program makes it."""
-    items = pq.read_table(Path(data_dir) / "items.parquet", columns=["_item"])["_item"].to_pylist()
-    tables = [pq.read_table(path, columns=["_user", "_targets"]) for path in DataDirectory.open(data_dir).shards("test")]
+    items = pq.read_table(data.path / "items.parquet", columns=["_item"])["_item"].to_pylist()
+    tables = [pq.read_table(path, columns=["_user", "_targets"]) for path in data.shards("test")]
     rows = [row for table in tables for row in table.to_pylist()]
     pairs = sorted(b"%s\t%s\n" % (row["_user"], items[number]) for row in rows for number in row["_targets"])
     return hashlib.sha256(b"".join(pairs)).hexdigest()

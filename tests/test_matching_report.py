@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.matching_report import report
-from benchmarks.matching_speed import TIMED, rates
+from benchmarks.matching_runs import pairs_digest
+from benchmarks.matching_speed import TIMED, count, rates
 from benchmarks.matching_tables import INPUTS, PEERS, TABLES, WARM_STARTS, all_runs
 from benchmarks.runs import Results, chunks
 from trainer.config import TrainingConfig
@@ -65,6 +70,17 @@ def test_recbole_is_the_target_of_ours() -> None:
     assert "RecBole Caser got 4 epochs in 61 minutes, and would have gone on." in page
     assert "By its own evaluation, which ranks films that were seen too, RecBole Caser has 0.0400 / 0.0100." in page
     assert "The pairs of users and test films are the same in both programs." in page
+
+
+def test_what_is_read_of_a_data_directory(tmp_path: Path) -> None:
+    data = SimpleNamespace(path=tmp_path, shards=lambda split: sorted(tmp_path.glob(f"{split}-*.parquet")))
+    pq.write_table(pa.table({"_item": [b"7", b"50"]}), tmp_path / "items.parquet")
+    for shard, rows in enumerate(([[0, 1, 0], [1]], [[1, 0, 1, 0, 1, 0]])):
+        pq.write_table(pa.table({"_items": rows}), tmp_path / f"train-{shard}.parquet")
+    pq.write_table(pa.table({"_user": [b"2", b"10"], "_targets": [[1], [0]]}), tmp_path / "test-0.parquet")
+    # Of three users two have a next item; at most four positions of each count.
+    assert count(data, 4) == {"positives": 10, "sequences": 2, "positions": 2 + 4}
+    assert pairs_digest(data) == hashlib.sha256(b"10\t7\n2\t50\n").hexdigest()
 
 
 def test_speeds_stand_beside_those_of_recbole() -> None:
