@@ -158,3 +158,29 @@ def test_a_catalogue_that_is_damaged_is_refused(tmp_path: Path) -> None:
     (data.path / "items.parquet").write_bytes(b"half")
     rebuilt = build(data.spec, data.path, [str(tmp_path / "raw")], show_progress=False, max_rejected_fraction=0.5)
     assert rebuilt.digest == before
+
+
+def test_integer_items_without_features_of_the_user(tmp_path: Path) -> None:
+    spec = """
+name: sessions
+features:
+- {kind: categorical, name: item, dtype: int64, on_invalid: missing, encoding: {type: identity, num_buckets: 10}}
+- {kind: sequence, name: seen, history_of: item, table: item, dtype: int64}
+label: {implicit: true, task: matching}
+keys: {user: session, item: item, time: at}
+split: {type: leave_last_out}
+"""
+    loans = "session,item,at\ns,7,1\ns,12,2\ns,07,3\ns,none,4\ns,-1,5\nt,7,1\n"
+    data = built(tmp_path, spec + 'source: {rows: {files: "loans*.csv"}}\n', loans)
+    # Neither a word nor -1, which is missing, is an item: its id would be that of padding.
+    assert data.statistics["rows"]["rejected"] == 2
+    items = pq.read_table(data.items).to_pylist()
+    # A key keeps the bytes of the file; 12 is out of range.
+    assert [(row["_item"], row["_count"], row["item"], row["raw.item"]) for row in items] == [
+        (b"7", 2, 8, 7),
+        (b"07", 0, 8, 7),
+        (b"12", 0, 11, 12),
+    ]
+    assert table_of(data, "test").column_names == ["_user", "_items", "_targets"]
+    assert by_user(data, "test", "_items", "_targets") == {"s": ("712", "07")}
+    assert pq.read_table(data.path / "sample.parquet")["raw.seen"].to_pylist() == [[7, 12]]
