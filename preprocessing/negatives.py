@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from feature_specs import FeatureSpec, Negatives
 from preprocessing.hashing import hash_rows, mixed
 from preprocessing.sources.casting import is_missing
-from preprocessing.users import Users, places_within
+from preprocessing.users import Users, distinct, places_within
 
 _PENDING_ROWS = 1 << 20
 # Apart from the numbers that a split within each user draws with the same seed.
@@ -66,7 +66,7 @@ def sample(users: Users, items: np.ndarray, positive: np.ndarray, num_items: int
         none.
     """
     has = users.known & (items >= 0)
-    owners, held = np.divmod(np.unique(users.codes[has] * num_items + items[has]), max(num_items, 1))
+    owners, held = np.divmod(distinct(users.codes[has] * num_items + items[has]), max(num_items, 1))
     counts = np.bincount(owners, minlength=int(users.codes.max(initial=-1)) + 1)
     starts = np.cumsum(counts) - counts
     free_before = held - (np.arange(len(held)) - starts[owners])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from feature_specs.command import CommandParser, run_command
 from feature_specs.errors import ColonnadeError
 from trainer.run import RunDirectory
 
 _COLUMNS = ("auc", "gauc", "log_loss", "rmse", "mae")
+_MATCHING = ("ndcg@", "hit_rate@", "recall@", "mrr@")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,8 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
 def table(runs: Sequence[RunDirectory]) -> str:
     """Returns one line a run, the best test score first; a run that is not finished shows its last validation metrics."""
     results = [(run, run.result() if run.is_finished else None) for run in runs]
-    metrics = [result["metrics"]["test"] if result else (run.epochs() or [{"valid": {}}])[-1]["valid"] for run, result in results]
+    metrics = [_first(result) if result else (run.epochs() or [{"valid": {}}])[-1]["valid"] for run, result in results]
     columns = [name for name in _COLUMNS if any(name in row for row in metrics)]
+    columns += [name for begin in _MATCHING for name in dict.fromkeys(n for row in metrics for n in row) if name.startswith(begin)]
     lines = [("run", "model", "split", "epochs", *columns, "parameters", "examples/s", "train s")]
     for (run, result), row in sorted(zip(results, metrics, strict=True), key=lambda pair: _badness(pair[1])):
         numbers = [f"{row[name]:.5f}" if row.get(name) is not None else "-" for name in columns]
@@ -52,8 +55,15 @@ def table(runs: Sequence[RunDirectory]) -> str:
 
 def _badness(metrics: Mapping[str, float | None]) -> float:
     """Returns what the lines are sorted by, ascending; a run without a score comes last."""
-    auc, rmse = metrics.get("auc"), metrics.get("rmse")
-    return -auc if auc is not None else rmse if rmse is not None else float("inf")
+    found = next((value for name, value in metrics.items() if name == "auc" or name.startswith("ndcg@")), None)
+    rmse = metrics.get("rmse")
+    return -found if found is not None else rmse if rmse is not None else float("inf")
+
+
+def _first(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """Returns the test metrics, of the first protocol where there are several."""
+    test = result["metrics"]["test"]
+    return dict(next(iter(test.values())) if isinstance(result["protocol"], dict) else test)
 
 
 def plot(runs: Sequence[RunDirectory], path: Path) -> None:
@@ -68,9 +78,9 @@ def plot(runs: Sequence[RunDirectory], path: Path) -> None:
     if not histories:
         raise ColonnadeError("None of these runs has finished an epoch. Wait for one, or name others.")
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, metrics in zip(figure.subplots(1, 2), (("log_loss", "rmse"), ("auc", "mae")), strict=True):
+    for axes, metrics in zip(figure.subplots(1, 2), (("log_loss", "rmse", "hit_rate@"), ("auc", "mae", "ndcg@")), strict=True):
         for run, history in histories:
-            metric = next(name for name in metrics if name in history[0]["valid"])
+            metric = next(name for name in history[0]["valid"] if name in metrics or name.startswith(metrics[-1]))
             axes.plot([e["epoch"] for e in history], [e["valid"][metric] for e in history], marker="o", markersize=3, label=run.path.name)
             axes.set(xlabel="epoch", title=f"validation {metric}")
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
 
 class TrainingConfig(BaseModel):
@@ -37,7 +37,15 @@ class TrainingConfig(BaseModel):
         positive_weight: How often a positive counts in the training loss; probabilities stay those of the data (binary labels only).
         negative_sampling_rate: Share of the negatives that the data was left with; probabilities are those from before (binary only).
         threshold: Probability from which a row counts as predicted positive, for accuracy, precision and recall (binary only).
-        seed: Of the initial weights, dropout and the order of the examples.
+        loss: Matching: what is minimised; that of the model's paper where not given. See `trainer.matching.losses`.
+        num_negatives: Matching: items drawn for each positive (for the batch, where all positives share them); the paper's where not given.
+        negative_alpha: Matching: negatives are drawn by popularity to this power; 0 draws uniformly.
+        exclude_seen_negatives: Matching: whether no item is drawn that the user has in training.
+        margin: Matching: of the hinge loss.
+        protocols: Matching: how to evaluate, the first picks the best epoch: "full" (against all items), "sampled:N" (against N drawn items
+            that the user never had; "sampled:N:any": that may be among them), "file" (against the items listed in the data set's file).
+        cutoffs: Matching: each K of the metrics; the first picks the best epoch.
+        seed: Of the initial weights, dropout, negatives and the order of the examples.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,7 +74,19 @@ class TrainingConfig(BaseModel):
     positive_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     negative_sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    loss: Literal["bce", "bpr", "hinge", "sampled_softmax", "in_batch_softmax", "full_softmax"] | None = None
+    num_negatives: PositiveInt | None = None
+    negative_alpha: NonNegativeFloat = 0.0
+    exclude_seen_negatives: bool = True
+    margin: PositiveFloat = 0.5
+    protocols: Annotated[tuple[str, ...], Field(min_length=1)] = ("full",)
+    cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10,)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("protocols", "cutoffs", mode="before")
+    @classmethod
+    def _as_a_list(cls, given: Any) -> Any:  # noqa: ANN401 (what the user wrote)
+        return given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
 
 
 class RunConfig(BaseModel):
@@ -83,6 +103,7 @@ class RunConfig(BaseModel):
         columns: What the run's columns are, by their names; none for a run over a spec.
         task: What a run over columns is trained for; the spec says it otherwise.
         hyper_parameters: All of the model's, defaults included.
+        warm_start: Run directories whose weights the model begins with.
         training: How it is trained.
     """
 
@@ -96,6 +117,7 @@ class RunConfig(BaseModel):
     columns: dict[str, str] = Field(default_factory=dict)
     task: Literal["binary", "regression"] | None = None
     hyper_parameters: dict[str, Any] = Field(default_factory=dict)
+    warm_start: tuple[str, ...] = ()
     training: TrainingConfig = TrainingConfig()
 
     def differences(self, other: RunConfig) -> list[str]:
@@ -108,4 +130,6 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json", exclude={"data_dir"})
     named = {name: tree[name] for name in ("model", "dataset")}
     named |= {"spec": tree["fingerprint"], "data": tree["data_digest"][:12], "task": tree["task"]}
+    if tree["warm_start"]:
+        named["warm_start"] = tree["warm_start"]
     return {**named, **tree["columns"], **tree["hyper_parameters"], **tree["training"]}

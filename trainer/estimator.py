@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
-import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -17,19 +15,23 @@ from preprocessing.artifacts import DataDirectory
 from trainer.column_source import ColumnSource
 from trainer.config import RunConfig, TrainingConfig
 from trainer.data import ParquetBatches, element_spec
-from trainer.evaluation import SCORING_BATCH, finish_exporters
+from trainer.evaluation import SCORING_BATCH, finish_exporters, group_codes
 from trainer.exporters import BestExporter, FinalExporter, LatestExporter
 from trainer.fitting import fit_epochs
 from trainer.input_fns import InputFnBatches
 from trainer.layers import Inputs
 from trainer.loop import Loop, Scores
+from trainer.matching.batches import InteractionBatches
+from trainer.matching.catalogue import FILE as ITEMS
+from trainer.matching.side import MatchingSide, first_of
 from trainer.metrics import sigmoid
-from trainer.models.registry import make_model
+from trainer.models.registry import check_kind, make_model
 from trainer.precision import precision_policy
 from trainer.run import RunDirectory
 from trainer.specs import EvalSpec, InputFn, Split, TrainSpec
 from trainer.step_fitting import fit_steps
-from trainer.tasks import RankingTask, make_task, task_of
+from trainer.tasks import RankingTask, Task, make_task, task_of
+from trainer.warm_start import has_checkpoint, warm_up
 
 __all__ = [
     "BestExporter",
@@ -71,6 +73,7 @@ class Estimator:
         >>> train_and_evaluate(estimator, TrainSpec(train_fn), EvalSpec(eval_fn))    # doctest: +SKIP
     """
 
+    matching: MatchingSide | None = None
     _columns: ColumnSource | None = None
 
     def __init__(
@@ -108,10 +111,11 @@ class Estimator:
                 "Preprocess again or choose another --data_dir."
             )
         # The model first: settings that it cannot be made with should leave no run directory behind.
-        inputs = Inputs(self.spec, self.data.table_rows, self.data.pretrained)
-        self._make_model(config, task_of(self.spec, config.training), inputs, element_spec(self.spec))
+        self._make_model_of_spec(config, self.data.path, self.data.table_rows, self.data.pretrained)
         if self.task.name == "regression":
             self.loop.start_at(self.data.statistics["label"]["train"])
+        if not has_checkpoint(run_dir):
+            warm_up(self.loop.model, [Estimator.load(path) for path in config.warm_start], config)
         self.run = RunDirectory.create(run_dir, config, self.data)
 
     @classmethod
@@ -124,11 +128,21 @@ class Estimator:
                 "Estimator(model=..., columns=[...], run_dir=...)."
             )
         estimator.run, estimator.spec = run, run.spec
-        inputs = Inputs(run.spec, run.table_rows, run.pretrained)
-        estimator._make_model(run.config, task_of(run.spec, run.config.training), inputs, element_spec(run.spec))
+        estimator._make_model_of_spec(run.config, run.path, run.table_rows, run.pretrained)
         return estimator
 
-    def _make_model(self, config: RunConfig, task: RankingTask, inputs: object, elements: tuple) -> None:
+    def _make_model_of_spec(
+        self, config: RunConfig, folder: Path, table_rows: Mapping[str, int], pretrained: Mapping[str, Path]
+    ) -> None:
+        check_kind(config.model, self.spec)
+        if self.spec.is_matching:
+            self.matching = MatchingSide(self.spec, folder, table_rows, pretrained, config.training)
+            self._make_model(config, self.matching.task, self.matching.inputs, self.matching.element_spec)
+            return
+        inputs = Inputs(self.spec, table_rows, pretrained)
+        self._make_model(config, task_of(self.spec, config.training), inputs, element_spec(self.spec))
+
+    def _make_model(self, config: RunConfig, task: Task, inputs: object, elements: tuple) -> None:
         self.config, self.task = config, task
         keras.utils.set_random_seed(self.config.training.seed)
         tf.config.experimental.enable_op_determinism()
@@ -165,7 +179,15 @@ class Estimator:
             raise ColonnadeError('This estimator has a data directory. Name a split: "train", "valid" or "test".')
         return self._read_split(data, batch_size, shuffle)
 
-    def _read_split(self, split: str, batch_size: int, shuffle: bool) -> ParquetBatches:
+    def _read_split(self, split: str, batch_size: int, shuffle: bool) -> ParquetBatches | InteractionBatches:
+        self._open_split(split)
+        training = self.config.training
+        if self.matching is not None:
+            return self.matching.batches(self.data, self.loop.model, batch_size)
+        shuffle_rows = training.shuffle_rows if shuffle else 0
+        return ParquetBatches(self.data.shards(split), self.spec, batch_size, shuffle_rows=shuffle_rows, seed=training.seed)
+
+    def _open_split(self, split: str) -> None:
         if not hasattr(self, "data"):
             self.data = DataDirectory.open(self.config.data_dir, expected=self.spec)
             if self.data.digest != self.config.data_digest:
@@ -175,15 +197,17 @@ class Estimator:
                 )
         if not (self.data.shards(split) and self.data.num_rows(split)):
             raise ColonnadeError(f"The {split} split of {str(self.data.path)!r} has no rows. Change split.fractions in the spec.")
-        training = self.config.training
-        shuffle_rows = training.shuffle_rows if shuffle else 0
-        return ParquetBatches(self.data.shards(split), self.spec, batch_size, shuffle_rows=shuffle_rows, seed=training.seed)
 
     def train(self, train_spec: TrainSpec | InputFn | None = None, *, max_steps: int | None = None) -> int:
         """Trains without evaluation, from where the run stands; returns the number of steps done in all."""
         spec = train_spec if isinstance(train_spec, TrainSpec) else TrainSpec(train_spec, max_steps=max_steps)
         self._fit(spec, None)
         return int(self.loop.step)
+
+    def fit_closed_form(self) -> None:
+        """Sets the weights of a matching model that is not trained by gradients."""
+        if self.matching is not None:
+            self.matching.fit_closed_form(self.data, self.loop.model)
 
     def _fit(self, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
         fit = fit_epochs if self._columns is None else fit_steps
@@ -193,8 +217,21 @@ class Estimator:
         """Returns the metrics of the best weights on a split, or on (the first `steps` batches of) what an input_fn gives."""
         return self.evaluate_parts(data, steps)[0]
 
+    def evaluate_by_protocol(self, split: str) -> dict[str, dict[str, float]]:
+        """Returns the metrics of the present weights of a matching model by protocol; the first picks the best epoch."""
+        if self.matching is None:
+            raise ColonnadeError("Ranking has no protocols of evaluation. Call evaluate.")
+        self._open_split(split)
+        return self.matching.evaluate(self.data, self.loop.model, split)
+
     def evaluate_parts(self, data: Split | InputFn, steps: int | None = None) -> tuple[dict[str, float], dict[str, float]]:
-        """Returns the metrics of the best weights, and each part's share in the logits (mean absolute value, as a fraction)."""
+        """Returns the metrics of the best weights, and each part's share in the logits (mean absolute value, as a fraction).
+
+        Of a matching model the metrics of the first protocol, and no parts.
+        """
+        if self.matching is not None:
+            self._prepare_scoring()
+            return first_of(self.evaluate_by_protocol(str(data))), {}
         batches = self.batches(data, steps=steps)
         self._prepare_scoring()
         scores = self.loop.score(batches)
@@ -202,6 +239,8 @@ class Estimator:
 
     def predict(self, data: Split | InputFn = "test") -> Iterator[dict[str, NDArray]]:
         """Yields the best weights' scores, batch by batch: logits and probabilities `[B]`, or predictions; labels are not needed."""
+        if self.matching is not None:
+            raise ColonnadeError("A matching model scores a user against all items: export it, and call `retrieve` or serving.recommend.")
         batches = self.batches(data, labelled=False)
         model = self.model
         with batches.errors_of_reading():
@@ -228,6 +267,7 @@ class Estimator:
             self.run.path / "transform_fn",
             export_base,
             check_rows=raw_rows(self.spec, sample) if sample.is_file() else None,
+            items=self.run.path / ITEMS if self.matching else None,
         )
 
     def keep_sample(self, batches: InputFnBatches) -> None:
@@ -235,9 +275,11 @@ class Estimator:
         if self._columns is not None:
             self._columns.keep_sample(batches, self.run.path)
 
-    def metrics(self, scores: Scores, data: ParquetBatches | InputFnBatches) -> dict[str, float]:
-        """Returns the task's metrics of all rows of `data`."""
-        return self.task.metrics(scores.labels, scores.logits, _group_codes(data.read_column("_group")))
+    def metrics(self, scores: Scores, data: ParquetBatches | InputFnBatches | None) -> dict[str, float]:
+        """Returns the task's metrics of all rows of `data`; without groups where it is not given."""
+        if not isinstance(self.task, RankingTask):
+            raise TypeError("a matching model is evaluated by protocol")
+        return self.task.metrics(scores.labels, scores.logits, group_codes(data.read_column("_group")) if data else None)
 
 
 def train_and_evaluate(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec) -> dict[str, float]:
@@ -253,10 +295,3 @@ def train_and_evaluate(estimator: Estimator, train_spec: TrainSpec, eval_spec: E
         last = {name: float("nan") if value is None else value for name, value in history[-1]["valid"].items()}
         finish_exporters(estimator, eval_spec, last)
     return estimator.evaluate(data, eval_spec.steps)
-
-
-def _group_codes(groups: pa.ChunkedArray | None) -> NDArray | None:
-    if groups is None:
-        return None
-    encoded = groups.combine_chunks().dictionary_encode()
-    return np.asarray(encoded.indices.fill_null(-1))

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from trainer.exporters import Evaluated, check_names
 from trainer.specs import EvalSpec
 
@@ -46,7 +50,14 @@ def finish_exporters(estimator: Estimator, eval_spec: EvalSpec, metrics: Mapping
 
 def summary_line(estimator: Estimator, valid: Mapping[str, float], examples_per_second: float, number: int) -> str:
     """Returns what is printed of an evaluation."""
-    monitor = estimator.task.monitor
-    other = "log_loss" if "log_loss" in valid else "mae"
+    monitor, other = estimator.task.monitor, estimator.task.shown
     mark = " (best)" if estimator.loop.position.best_epoch == number else ""
     return f"valid {monitor} {valid[monitor]:.5f}  {other} {valid[other]:.5f}  {examples_per_second:,.0f} examples/s{mark}"
+
+
+def group_codes(groups: pa.ChunkedArray | None) -> NDArray | None:
+    """Returns a number for each row's group, `[N]`, -1 where it has none."""
+    if groups is None:
+        return None
+    encoded = groups.combine_chunks().dictionary_encode()
+    return np.asarray(encoded.indices.fill_null(-1))

@@ -7,6 +7,7 @@ from typing import Any
 
 from serving.skew import compare_sample
 from trainer.estimator import Estimator
+from trainer.matching.side import Metrics, only_or_all
 from trainer.run import RunDirectory
 
 _SHOWN = ("auc", "gauc", "log_loss", "normalized_entropy", "pr_auc", "accuracy", "precision", "recall", "ece", "rmse", "mae")
@@ -22,8 +23,7 @@ def finish_run(estimator: Estimator, started: float) -> None:
     """
     run = estimator.run
     marks = [time.perf_counter()]
-    valid, _ = estimator.evaluate_parts("valid")
-    test, parts = estimator.evaluate_parts("test")
+    valid, test, parts = _scores(estimator)
     marks.append(time.perf_counter())
     version = estimator.export_saved_model()
     marks.append(time.perf_counter())
@@ -35,7 +35,7 @@ def finish_run(estimator: Estimator, started: float) -> None:
         "model": run.config.model,
         "dataset": run.config.dataset,
         "task": estimator.task.name,
-        "protocol": f"{estimator.spec.split.type} split; best epoch by validation {estimator.task.monitor}; test scored once",
+        "protocol": _protocol(estimator),
         "parameters": estimator.loop.parameters,
         "metrics": {"valid": valid, "test": test},
         **({"threshold": run.config.training.threshold} if estimator.task.name == "binary" else {}),
@@ -59,19 +59,42 @@ def finish_run(estimator: Estimator, started: float) -> None:
     run.finish(result)
 
 
+def _scores(estimator: Estimator) -> tuple[Metrics, Metrics, dict[str, float]]:
+    """Returns the metrics of validation and test, by protocol where there are several, and the shares of the parts on the test split."""
+    if estimator.matching is None:
+        return estimator.evaluate_parts("valid")[0], *estimator.evaluate_parts("test")
+    valid, _ = estimator.evaluate_parts("valid")  # with the best weights, which stay
+    return valid, only_or_all(estimator.evaluate_by_protocol("test")), {}
+
+
+def _protocol(estimator: Estimator) -> str | dict[str, str]:
+    """Returns what the test metrics mean; of several protocols, each."""
+    ending = f"; best epoch by validation {estimator.task.monitor}; test scored once"
+    if estimator.matching is None:
+        return f"{estimator.spec.split.type} split{ending}"
+    texts = {name: text + ending for name, text in estimator.matching.protocol_texts("test").items()}
+    return next(iter(texts.values())) if len(texts) == 1 else texts
+
+
 def print_result(run: RunDirectory) -> None:
     """Prints a finished run's metrics and where its parts are."""
     result = run.result()
     metrics = result["metrics"]
-    shown = [name for name in _SHOWN if name in metrics["test"]]
-    print(f"\n{result['model']} on {result['dataset']}: {result['parameters']:,} parameters, {result['protocol']}")
-    print(f"  {'':<20}{'valid':>10}{'test':>10}")
-    for name in shown:
-        values = (metrics[split][name] for split in ("valid", "test"))
-        shown_name = f"{name} @{result.get('threshold', 0.5):g}" if name in _AT_THRESHOLD else name
-        print(f"  {shown_name:<20}" + "".join(f"{value:>10.5f}" if value is not None else f"{'undefined':>10}" for value in values))
+    # One table, or one for each protocol; validation has the first protocol alone.
+    tests = metrics["test"] if isinstance(result["protocol"], dict) else {result["protocol"]: metrics["test"]}
+    print(f"\n{result['model']} on {result['dataset']}: {result['parameters']:,} parameters")
+    for place, (protocol, test) in enumerate(tests.items()):
+        said = result["protocol"][protocol] if isinstance(result["protocol"], dict) else protocol
+        splits = {"valid": metrics["valid"], "test": test} if place == 0 else {"test": test}
+        print(f"  {said}")
+        print(f"  {'':<20}" + "".join(f"{split:>10}" for split in splits))
+        for name in [name for name in _SHOWN if name in test] or test:
+            shown_name = f"{name} @{result.get('threshold', 0.5):g}" if name in _AT_THRESHOLD else name
+            values = (of[name] for of in splits.values())
+            print(f"  {shown_name:<20}" + "".join(f"{value:>10.5f}" if value is not None else f"{'undefined':>10}" for value in values))
     shares = "  ".join(f"{name} {share:.0%}" for name, share in result["parts"].items())
-    print(f"  parts of the logit    {shares}")
+    if shares:
+        print(f"  parts of the logit    {shares}")
     print(f"  skew, trained/served  features {result['skew']['features']:.2g}  score {result['skew']['score']:.2g}")
     speed = f"{result['examples_per_second']:,.0f} examples/s"
     print(f"  time                  {result['seconds']['train']:.0f} s training ({speed}), {result['seconds']['total']:.0f} s in all\n")

@@ -11,6 +11,8 @@ from feature_specs.errors import ColonnadeError
 from trainer.data import ParquetBatches
 from trainer.evaluation import SCORING_BATCH, keep_best, run_exporters, summary_line
 from trainer.loop import Loop
+from trainer.matching.side import first_of
+from trainer.models.base import MatchingModel
 from trainer.progress import EpochProgress, log_events, plot_curves
 from trainer.specs import EvalSpec, TrainSpec
 
@@ -32,6 +34,8 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
     loop.restore(run.last)  # scoring has left the best weights in the model
     if loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None):
         return
+    if isinstance(loop.model, MatchingModel) and loop.model.closed_form:
+        epochs = 1
     train = estimator.batches("train", batch_size=config.batch_size, shuffle=True)
     evaluated = _Evaluation(estimator, eval_spec) if eval_spec else None
     history = [line for line in run.epochs() if line["epoch"] <= loop.position.epoch]
@@ -41,7 +45,10 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
         started, first, last = time.perf_counter(), position.batch, train.num_batches
         if max_steps is not None:
             last = min(last, first + max(0, max_steps - int(loop.step)))
-        _train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first))
+        if isinstance(loop.model, MatchingModel) and loop.model.closed_form:
+            estimator.fit_closed_form()
+        else:
+            _train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first))
         seconds = {"train": time.perf_counter() - started}
         out_of_steps = max_steps is not None and int(loop.step) >= max_steps
         if last < train.num_batches and not evaluated:
@@ -94,6 +101,8 @@ class _Evaluation:
 
     def __init__(self, estimator: Estimator, eval_spec: EvalSpec) -> None:
         self.estimator, self.spec = estimator, eval_spec
+        if estimator.matching is not None:
+            return
         self.valid = estimator.batches(eval_spec.split)
         self.train = estimator.batches("train", shuffle=True)
         self.sampled_batches = -(-min(self.valid.num_rows, _MAX_TRAIN_SAMPLE) // SCORING_BATCH)
@@ -101,12 +110,24 @@ class _Evaluation:
     def __call__(self, loss: float, examples_per_second: float, seconds: dict[str, float]) -> dict[str, Any]:
         started = time.perf_counter()
         loop, task = self.estimator.loop, self.estimator.task
+        if self.estimator.matching is not None:
+            return self._by_protocol(loss, examples_per_second, seconds, started)
         sampled = loop.score(self.train, max_batches=self.sampled_batches)
-        train = task.metrics(sampled.labels, sampled.logits, None)
+        train = self.estimator.metrics(sampled, None)
         valid = self.estimator.metrics(loop.score(self.valid), self.valid)
-        keep_best(self.estimator, valid, loop.position.epoch)
-        run_exporters(self.estimator, self.spec, valid)
-        seconds["evaluate"] = time.perf_counter() - started
+        self._keep(valid, seconds, started)
         shown = f"epoch {loop.position.epoch}: loss {loss:.5f}  train {task.monitor} {train[task.monitor]:.5f}  "
         print(shown + summary_line(self.estimator, valid, examples_per_second, loop.position.epoch), flush=True)
         return {"train": train, "valid": valid}
+
+    def _by_protocol(self, loss: float, examples_per_second: float, seconds: dict[str, float], started: float) -> dict[str, Any]:
+        metrics = self.estimator.evaluate_by_protocol(self.spec.split)
+        valid, epoch = first_of(metrics), self.estimator.loop.position.epoch
+        self._keep(valid, seconds, started)
+        print(f"epoch {epoch}: loss {loss:.5f}  " + summary_line(self.estimator, valid, examples_per_second, epoch), flush=True)
+        return {"valid": valid, **({"protocols": metrics} if len(metrics) > 1 else {})}
+
+    def _keep(self, valid: dict[str, float], seconds: dict[str, float], started: float) -> None:
+        keep_best(self.estimator, valid, self.estimator.loop.position.epoch)
+        run_exporters(self.estimator, self.spec, valid)
+        seconds["evaluate"] = time.perf_counter() - started

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from feature_specs.errors import ColonnadeError
 from trainer.config import TrainingConfig
 from trainer.groups import optimizer_groups
-from trainer.models.base import RankingModel
+from trainer.models.base import MatchingModel, RankingModel
 from trainer.precision import LossScale, clip_by_global_norm
-from trainer.tasks import RankingTask
+from trainer.tasks import Task
 
 
 class Position(BaseModel):
@@ -67,7 +67,7 @@ class Loop:
         element_spec: Of the batches; the first part is that of the features.
     """
 
-    def __init__(self, model: RankingModel, task: RankingTask, config: TrainingConfig, element_spec: tuple) -> None:
+    def __init__(self, model: RankingModel | MatchingModel, task: Task, config: TrainingConfig, element_spec: tuple) -> None:
         self.model, self.task, self.config = model, task, config
         self.strategy = tf.distribute.get_strategy()
         if self.strategy.num_replicas_in_sync > 1:
@@ -77,7 +77,7 @@ class Loop:
         self.position = Position()
         with self.strategy.scope():
             self._some_rows = {name: _placeholder(spec) for name, spec in element_spec[0].items()}
-            model(self._some_rows)
+            task.build(model, self._some_rows)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self._position = tf.Variable("", dtype=tf.string, trainable=False)
@@ -147,12 +147,11 @@ class Loop:
                 examples += tf.size(batch[1], tf.int64)
         return done, examples
 
-    def _train_step(self, features: dict[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor | None = None) -> None:
+    def _train_step(self, features: dict[str, tf.Tensor], labels: Any, weights: tf.Tensor | None = None) -> None:  # noqa: ANN401
         with ExitStack() as stack:
             lookups = [stack.enter_context(group.rowwise.answering_lookups()) for group in self._groups]
             tape = stack.enter_context(tf.GradientTape())
-            logits = self.model(features, training=True)
-            losses = self.task.losses(labels, logits)
+            losses, weights = self.task.training_losses(self.model, features, labels, weights)
             loss = tf.reduce_mean(losses) if weights is None else _weighted_mean(losses, weights)
             target = loss * self._loss_scale.scale if self._loss_scale else loss
         dense, rows = tape.gradient(
@@ -175,7 +174,7 @@ class Loop:
         for group, each in zip(self._groups, updates, strict=True):
             for update in each:
                 group.rowwise.apply(update._replace(gradient=next(left)))
-        total = tf.reduce_sum(losses) if weights is None else loss * tf.cast(tf.size(labels), loss.dtype)
+        total = tf.reduce_sum(losses) if weights is None else loss * tf.cast(tf.shape(tf.nest.flatten(labels)[0])[0], loss.dtype)
         self._loss_sum.assign_add(tf.cast(total, tf.float64))
         self.step.assign_add(1)
 

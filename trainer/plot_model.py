@@ -21,7 +21,7 @@ import tensorflow as tf
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Path2D
 
-from trainer.models.base import RankingModel
+from trainer.models.base import MatchingModel, RankingModel
 from trainer.plot_layout import across
 
 _SHOWN_FEATURES = 6
@@ -48,29 +48,44 @@ class Box:
     level: int = 0
 
 
-def architecture(model: RankingModel, features: Mapping[str, tf.TensorSpec]) -> list[Box]:
-    """Returns the boxes of a model, each after its sources: the features, its layers in order of their calls, its parts, the logits."""
-    # Built first: a function that makes variables is traced twice.
-    model({name: tf.zeros([2 if size is None else size for size in spec.shape], spec.dtype) for name, spec in features.items()})
-    calls: list[tuple[keras.layers.Layer, list[Any], list[Any]]] = []
-    with _recording(model, calls):
-        traced = tf.function(model.scored_parts).get_concrete_function(dict(features))
-    parts = traced.structured_outputs
-    names = list(features)
-    shown = ", ".join(names[:_SHOWN_FEATURES]) + (f" and {len(names) - _SHOWN_FEATURES} more" if len(names) > _SHOWN_FEATURES else "")
-    boxes = [Box("features", textwrap.wrap(shown, 38)[:2], "features")]
+Call = tuple[keras.layers.Layer | str, list[Any], list[Any]]
+
+
+def architecture(
+    model: RankingModel | MatchingModel, features: Mapping[str, tf.TensorSpec], items: Mapping[str, tf.TensorSpec] | None = None
+) -> list[Box]:
+    """Returns the boxes of a model, each after its sources: the features, its layers in order of their calls, its parts, the logits.
+
+    Of a matching model: what it knows of users and of items, its layers, query and candidates, the scores.
+    """
+    calls: list[Call] = []
     made: dict[int, int] = {}
+    if isinstance(model, MatchingModel):
+        boxes = [Box("user", _listed(features), "features"), Box("items", _listed(items or {}), "features")]
+        traced = _traced_matching(model, calls, features, items or {})
+        made.update({id(tensor): 1 for tensor in traced.graph.inputs[len(features) : len(features) + len(items or {})]})
+    else:
+        boxes = [Box("features", _listed(features), "features")]
+        # Built first: a function that makes variables is traced twice.
+        model(_nothing(features))
+        with _recording(model, calls):
+            traced = tf.function(model.scored_parts).get_concrete_function(dict(features))
     for layer, given, outputs in calls:
-        count = int(sum(np.prod(variable.shape) for variable in layer.trainable_variables))
         shapes = ", ".join(dict.fromkeys(_shape(tensor) for tensor in outputs))
-        lines = [f"{type(layer).__name__}  {shapes}", f"{count:,} parameter{'s' * (count > 1)}" if count else ""]
-        boxes.append(Box(layer.name, [line for line in lines if line], "layer", _sources(given, made)))
+        if isinstance(layer, str):
+            boxes.append(Box(layer, [shapes], "logits" if layer == "scores" else "part", _sources(given, made)))
+        else:
+            count = int(sum(np.prod(variable.shape) for variable in layer.trainable_variables))
+            lines = [f"{type(layer).__name__}  {shapes}", f"{count:,} parameter{'s' * (count > 1)}" if count else ""]
+            boxes.append(Box(layer.name, [line for line in lines if line], "layer", _sources(given, made)))
         made.update({id(tensor): len(boxes) - 1 for tensor in outputs})
+    parts = {} if isinstance(model, MatchingModel) else traced.structured_outputs
     ends = {name: traced.graph.outputs[place] for place, name in enumerate(tf.nest.flatten({name: name for name in parts}))}
     for name in parts:
         boxes.append(Box(f"part: {name}", ["[B]"], "part", _sources([ends[name]], made)))
     last = set(range(len(boxes) - len(parts), len(boxes)))
-    boxes.append(Box("logits", ["sum of the parts  [B]"], "logits", last))
+    if parts:
+        boxes.append(Box("logits", ["sum of the parts  [B]"], "logits", last))
     for box in boxes:
         box.level = max((boxes[source].level + 1 for source in box.sources), default=0)
     for number in last:
@@ -78,8 +93,39 @@ def architecture(model: RankingModel, features: Mapping[str, tf.TensorSpec]) -> 
     return boxes
 
 
+def _traced_matching(
+    model: MatchingModel, calls: list[Call], features: Mapping[str, tf.TensorSpec], items: Mapping[str, tf.TensorSpec]
+) -> Any:  # noqa: ANN401 (a concrete function)
+    """Traces both sides of a model and their score, and notes the calls."""
+
+    def scored(user: dict[str, tf.Tensor], item: dict[str, tf.Tensor]) -> tf.Tensor:
+        query = model.query(user)
+        calls.append(("query", [query], [query := tf.identity(query)]))
+        candidates = model.candidates(item)
+        calls.append(("candidates", [candidates], [candidates := tf.identity(candidates)]))
+        scores = model.score(query, candidates)
+        calls.append(("scores", [scores], [tf.identity(scores)]))
+        return scores
+
+    # Id 0 would be no user.
+    user, item = ({name: tf.ones_like(values) for name, values in _nothing(each).items()} for each in (features, items))
+    model(user, [item])
+    with _recording(model, calls):
+        return tf.function(scored).get_concrete_function(dict(features), dict(items))
+
+
+def _nothing(features: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    return {name: tf.zeros([2 if size is None else size for size in spec.shape], spec.dtype) for name, spec in features.items()}
+
+
+def _listed(features: Mapping[str, tf.TensorSpec]) -> list[str]:
+    names = list(features)
+    shown = ", ".join(names[:_SHOWN_FEATURES]) + (f" and {len(names) - _SHOWN_FEATURES} more" if len(names) > _SHOWN_FEATURES else "")
+    return textwrap.wrap(shown, 38)[:2]
+
+
 @contextmanager
-def _recording(model: keras.Model, calls: list[tuple[keras.layers.Layer, list[Any], list[Any]]]) -> Iterator[None]:
+def _recording(model: keras.Model, calls: list[Call]) -> Iterator[None]:
     """Notes the calls of the model's own layers, not those of layers inside them."""
     own = {id(layer) for layer in model._flatten_layers(include_self=False, recursive=False)}
     original = keras.layers.Layer.__call__
@@ -122,19 +168,26 @@ def _shape(tensor: tf.Tensor) -> str:
     return f"[{', '.join(['B', *sizes[1:]])}]"
 
 
-def plot_model(model: RankingModel, features: Mapping[str, tf.TensorSpec], path: Path, title: str) -> list[Path]:
+def plot_model(
+    model: RankingModel | MatchingModel,
+    features: Mapping[str, tf.TensorSpec],
+    path: Path,
+    title: str,
+    items: Mapping[str, tf.TensorSpec] | None = None,
+) -> list[Path]:
     """Writes the picture as `path` with the endings .png and .svg.
 
     Args:
         model: Built or not.
-        features: Types of what it takes.
+        features: Types of what it takes, of a matching model on the user's side.
+        items: Of a matching model, types of what it takes on the items' side.
         path: Without an ending, or with one of the two.
         title: Above the picture.
 
     Returns:
         Both files.
     """
-    boxes = architecture(model, features)
+    boxes = architecture(model, features, items)
     places = across([box.level for box in boxes], [box.sources for box in boxes], _ACROSS, _LANE)
     margin = max(5.0 - max(places.values()) - _ACROSS / 2, 0.0) / 2
     places = {place: x + margin for place, x in places.items()}

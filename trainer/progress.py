@@ -64,7 +64,8 @@ def plot_curves(path: Path, history: Sequence[dict[str, Any]], monitor: str, by:
 
     history = [line for line in history if "valid" in line]  # epochs of training alone have no scores
     epochs = [line[by] for line in history]
-    loss = "log_loss" if "log_loss" in history[0]["valid"] else "rmse"
+    others = ("log_loss", "rmse", monitor.replace("ndcg", "hit_rate"))
+    loss = next(name for name in others if name in history[0]["valid"])
     # A metric that is not defined is NaN here, and null in a line that has been read back.
     monitored = np.array([line["valid"][monitor] for line in history], np.float64) * (-1 if monitor == "rmse" else 1)
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -62,8 +62,9 @@ class RunDirectory:
         partial.mkdir(parents=True)
         if data:
             shutil.copytree(data.transform_fn, partial / "transform_fn")
-            if (data.path / "sample.parquet").is_file():
-                shutil.copy(data.path / "sample.parquet", partial)
+            for name in ("sample.parquet", "items.parquet"):
+                if (data.path / name).is_file():
+                    shutil.copy(data.path / name, partial)
             for path_of_vectors in data.pretrained.values():
                 shutil.copy(path_of_vectors, partial)
             (partial / "spec.json").write_text(data.spec.to_json(), encoding="utf-8")

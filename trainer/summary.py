@@ -13,6 +13,7 @@ from trainer.config import RunConfig
 from trainer.data import element_spec
 from trainer.layers import Inputs, StackedTable
 from trainer.loop import Loop
+from trainer.matching.side import MatchingSide
 from trainer.models.base import RankingModel
 from trainer.models.registry import make_model
 from trainer.tasks import task_of
@@ -22,15 +23,25 @@ def plot_architecture(config: RunConfig) -> list[Path]:
     """Draws the model as `<dataset>-<model>.png` and `.svg` in the current folder; returns both files."""
     from trainer.plot_model import plot_model
 
-    data, model = _made(config)
-    name = f"{config.dataset}-{config.model.split('.')[-1]}"
-    return plot_model(model, element_spec(data.spec)[0], Path(name), f"{config.model} on {config.dataset}")
+    data = DataDirectory.open(config.data_dir)
+    path, title = Path(f"{config.dataset}-{config.model.split('.')[-1]}"), f"{config.model} on {config.dataset}"
+    if data.spec.is_matching:
+        side = MatchingSide(data.spec, data.path, data.table_rows, data.pretrained, config.training)
+        model = make_model(config.model, side.inputs, config.hyper_parameters)
+        return plot_model(model, side.element_spec[0], path, title, side.item_spec)
+    return plot_model(_ranking_model(data, config), element_spec(data.spec)[0], path, title)
 
 
 def summarise(config: RunConfig) -> str:
     """Returns a table of the layers that hold weights: name, type, shapes, trained parameters."""
-    data, model = _made(config)
-    loop = Loop(model, task_of(data.spec), config.training, element_spec(data.spec))
+    data = DataDirectory.open(config.data_dir)
+    if data.spec.is_matching:
+        side = MatchingSide(data.spec, data.path, data.table_rows, data.pretrained, config.training)
+        model = make_model(config.model, side.inputs, config.hyper_parameters)
+        loop = Loop(model, side.task, config.training, side.element_spec)
+    else:
+        model = _ranking_model(data, config)
+        loop = Loop(model, task_of(data.spec), config.training, element_spec(data.spec))
     rows = [("layer", "type", "shapes", "parameters")]
     for layer, own in _layers(model):
         trained = [variable for variable in own if variable.trainable]
@@ -44,9 +55,8 @@ def summarise(config: RunConfig) -> str:
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def _made(config: RunConfig) -> tuple[DataDirectory, RankingModel]:
-    data = DataDirectory.open(config.data_dir)
-    return data, make_model(config.model, Inputs(data.spec, data.table_rows, data.pretrained), config.hyper_parameters)
+def _ranking_model(data: DataDirectory, config: RunConfig) -> RankingModel:
+    return make_model(config.model, Inputs(data.spec, data.table_rows, data.pretrained), config.hyper_parameters)
 
 
 def _layers(model: keras.Model) -> list[tuple[keras.layers.Layer, list[keras.Variable]]]:

@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
     run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{_run_name(recipe, model)}"
     started = time.perf_counter()
-    config = _config(model, spec, data_dir, settings)
+    config = _config(model, spec, data_dir, settings, flags.warm_start)
     if recipe.values:
         values = ", ".join(f"{name}={value}" for name, value in recipe.values.items())
         print(f"Recipe {recipe.name}: {values} (flags win; --recipe none leaves it out).")
@@ -80,6 +81,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--hparams", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="hyper-parameters of the model and of training"
     )
+    parser.add_argument("--warm_start", nargs="+", default=[], metavar="RUN_DIR", help="begin with the weights of these finished runs")
     parser.add_argument("--list_models", action="store_true", help="print every model: name, task, paper")
     parser.add_argument("--summary", action="store_true", help="print layers, shapes and parameters, and stop")
     parser.add_argument("--plot_model", action="store_true", help="draw the model as <dataset>-<model>.png and .svg here, and stop")
@@ -141,10 +143,12 @@ def _preprocess(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path) ->
         sys.exit(status)
 
 
-def _config(name: str, spec: FeatureSpec, data_dir: Path, settings: dict[str, Any]) -> RunConfig:
+def _config(name: str, spec: FeatureSpec, data_dir: Path, settings: dict[str, Any], warm_start: Sequence[str]) -> RunConfig:
     load_tensorflow()
-    from trainer.tasks import task_of
+    from trainer.models.registry import check_kind
+    from trainer.tasks import check_settings
 
+    check_kind(name, spec)
     model = get_model(name)
     known = hyper_parameters(model)
     for key in settings:
@@ -155,13 +159,14 @@ def _config(name: str, spec: FeatureSpec, data_dir: Path, settings: dict[str, An
                 f"Of training: {', '.join(TrainingConfig.model_fields)}."
             )
     training = _training(settings)
-    task_of(spec, training)  # settings of another task are refused before anything is preprocessed
+    check_settings(spec.label.task, training)  # those of another task are refused before anything is preprocessed
     return RunConfig(
         model=name,
         dataset=spec.name,
         fingerprint=spec.fingerprint,
         data_dir=str(data_dir),
         hyper_parameters=resolve_hyper_parameters(model, {key: value for key, value in settings.items() if key in known}),
+        warm_start=tuple(warm_start),
         training=training,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -16,20 +17,52 @@ from trainer import metrics
 from trainer.config import TrainingConfig
 
 
-class RankingTask(abc.ABC):
-    """A task over logits `[B]` and labels `[B]`.
+class Task(abc.ABC):
+    """What a model is trained for.
 
     Attributes:
         name: As in result.json.
         monitor: The validation metric that picks the best checkpoint.
         mode: Whether a better value of it is larger ("max") or smaller ("min").
+        shown: The validation metric that is printed beside it.
         settings: The training settings that it takes, as arguments of the same names.
     """
 
     name: str
     monitor: str
     mode: Literal["max", "min"]
+    shown: str
     settings: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def build(self, model: Any, features: Mapping[str, tf.Tensor]) -> None:  # noqa: ANN401 (of this task)
+        """Calls the model once, on some rows, so that all of its weights are there."""
+
+    @abc.abstractmethod
+    def training_losses(
+        self, model: Any, features: Mapping[str, tf.Tensor], labels: Any, weights: tf.Tensor | None  # noqa: ANN401
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns the losses of a batch, with dropout on, float32 `[n]`, and the weight of each in their mean; equal ones where None."""
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Whether `value` of the monitored metric beats `best`; a value that is not defined beats nothing."""
+        if np.isnan(value):
+            return False
+        return best is None or (value > best if self.mode == "max" else value < best)
+
+
+class RankingTask(Task):
+    """A task over logits `[B]` and labels `[B]`."""
+
+    def build(self, model: Any, features: Mapping[str, tf.Tensor]) -> None:  # noqa: ANN401
+        """See the base class."""
+        model(features)
+
+    def training_losses(
+        self, model: Any, features: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor | None  # noqa: ANN401
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """See the base class."""
+        return self.losses(labels, model(features, training=True)), weights
 
     @abc.abstractmethod
     def losses(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -38,12 +71,6 @@ class RankingTask(abc.ABC):
     @abc.abstractmethod
     def metrics(self, labels: NDArray, logits: NDArray, groups: NDArray | None) -> dict[str, float]:
         """Returns the metrics of a whole split, each over all N rows."""
-
-    def is_better(self, value: float, best: float | None) -> bool:
-        """Whether `value` of the monitored metric beats `best`; a value that is not defined beats nothing."""
-        if np.isnan(value):
-            return False
-        return best is None or (value > best if self.mode == "max" else value < best)
 
 
 class BinaryTask(RankingTask):
@@ -65,6 +92,7 @@ class BinaryTask(RankingTask):
     name = "binary"
     monitor = "auc"
     mode = "max"
+    shown = "log_loss"
     settings = ("positive_weight", "negative_sampling_rate", "threshold")
 
     def __init__(self, positive_weight: float = 1.0, negative_sampling_rate: float = 1.0, threshold: float = 0.5) -> None:
@@ -93,6 +121,7 @@ class RegressionTask(RankingTask):
     name = "regression"
     monitor = "rmse"
     mode = "min"
+    shown = "mae"
 
     def losses(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Returns the squared error of each example."""
@@ -104,23 +133,34 @@ class RegressionTask(RankingTask):
 
 
 TASKS: dict[str, type[RankingTask]] = {"binary": BinaryTask, "regression": RegressionTask}
+MATCHING_SETTINGS = ("loss", "num_negatives", "negative_alpha", "exclude_seen_negatives", "margin", "protocols", "cutoffs")
+_SETTINGS = {**{name: kind.settings for name, kind in TASKS.items()}, "matching": MATCHING_SETTINGS}
+
+
+def check_settings(name: str, training: TrainingConfig) -> None:
+    """Raises a ColonnadeError where a setting that belongs to another task than `name` is not at its default."""
+    fields, given = TrainingConfig.model_fields, training.model_dump()
+    others = {setting for settings in _SETTINGS.values() for setting in settings} - {*_SETTINGS[name]}
+    idle = sorted(setting for setting in others if given[setting] != fields[setting].default)
+    if idle:
+        owners = sorted(task for task, settings in _SETTINGS.items() if {*idle} & {*settings})
+        raise ColonnadeError(
+            f"{' and '.join(idle)} would do nothing: the task is {name}, and {'they are' if len(idle) > 1 else 'it is'} of "
+            f"{' and '.join(owners)}. Leave it out."
+        )
 
 
 def make_task(name: str, training: TrainingConfig) -> RankingTask:
-    """Returns the task called `name`, with those training settings that are its own.
+    """Returns the ranking task called `name`, with those training settings that are its own.
 
     Raises:
         ColonnadeError: A setting that belongs to another task is not at its default.
     """
-    kind = TASKS[name]
-    fields, given = TrainingConfig.model_fields, training.model_dump()
-    others = {setting for other in TASKS.values() for setting in other.settings} - {*kind.settings}
-    idle = sorted(setting for setting in others if given[setting] != fields[setting].default)
-    if idle:
-        raise ColonnadeError(f"{' and '.join(idle)} would do nothing: the task is {name}, and has no positives. Leave it out.")
-    return kind(**{setting: given[setting] for setting in kind.settings})
+    check_settings(name, training)
+    given = training.model_dump()
+    return TASKS[name](**{setting: given[setting] for setting in TASKS[name].settings})
 
 
 def task_of(spec: FeatureSpec, training: TrainingConfig | None = None) -> RankingTask:
-    """Returns the task that the spec's label asks for."""
+    """Returns the ranking task that the spec's label asks for."""
     return make_task(spec.label.task, training or TrainingConfig())

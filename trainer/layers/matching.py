@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from feature_specs import ColonnadeError, FeatureSpec, Vocabulary
+from feature_specs import ColonnadeError, FeatureSpec, SequenceFeature, Vocabulary
 from trainer.layers.features import dense_ids, received
-from trainer.layers.fields import FieldEmbeddings
+from trainer.layers.fields import FieldEmbeddings, Flat
 from trainer.layers.plan import rows_of_tables
 
 
@@ -24,7 +24,8 @@ class ItemVectors(keras.layers.Layer):
 
     Args:
         spec: Of matching data.
-        by_id: The side features of each row of the item feature's table, by feature: `[rows, ...]`; items of a history have theirs from here.
+        flat: Whether the fields' vectors lie side by side instead of being summed; then their widths may differ.
+        by_id: The side features of each row of the item feature's table, by feature: `[rows, ...]`; items of a history have these.
         table_rows: Rows of the tables, padding and OOV included.
         embedding_dim: Width of the tables that declare none.
         initializer: Keras initializer of the tables that declare none; RandomNormal(stddev=0.01) where not given.
@@ -40,6 +41,7 @@ class ItemVectors(keras.layers.Layer):
         spec: FeatureSpec,
         by_id: Mapping[str, NDArray],
         *,
+        flat: bool = False,
         table_rows: Mapping[str, int] | None = None,
         embedding_dim: int | None = None,
         initializer: keras.initializers.Initializer | None = None,
@@ -47,12 +49,14 @@ class ItemVectors(keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, autocast=False)
-        self._item, self._history = spec.item_feature, spec.history
+        self._spec, self._item = spec, spec.item_feature
+        # Rows of no item: padding is what no value of a list looks like, and a single number is never missing.
+        known = {column: np.asarray(v) if column in spec.paddings else np.nan_to_num(v) for column, v in by_id.items()}
         # Variables, not constants: a graph holds no more than 2 GB.
-        self._by_id = {column: self._kept(f"{column}_by_id", np.asarray(values)) for column, values in by_id.items()}
+        self._by_id = {column: self._kept(f"{column}_by_id", values) for column, values in known.items()}
         fields = [field for feature in spec.features if feature.name in spec.item_names for field in feature.fields]
         with keras.name_scope(self.name):
-            self._fields = FieldEmbeddings(
+            self._fields = (Flat if flat else FieldEmbeddings)(
                 spec,
                 table_rows=table_rows,
                 embedding_dim=embedding_dim,
@@ -69,7 +73,7 @@ class ItemVectors(keras.layers.Layer):
         """Returns `[C, D]` for the item-side features of C items."""
         ids = without_oov(dense_ids(features, self._item), self._oov)
         vectors = self._fields({**features, self._item.name: ids})
-        return tf.reduce_sum(vectors, axis=1) if vectors.shape[1] != 1 else tf.squeeze(vectors, 1)
+        return _one(vectors)
 
     def of_ids(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the vectors of item ids of any shape, `[..., D]`; zero for padding, 0."""
@@ -96,12 +100,7 @@ class ItemVectors(keras.layers.Layer):
 
     def history_ids(self, features: Mapping[str, Any]) -> tf.Tensor:
         """Returns the ids of each user's history, `[B, T]` int64."""
-        if self._history is None:
-            raise ColonnadeError(
-                f"This model reads what a user did before, and the spec has no history of {self._item.name!r}. Add a feature such as "
-                f"{{kind: sequence, name: history, history_of: {self._item.name}, table: {self._item.table_name}}}."
-            )
-        return dense_ids(features, self._history)
+        return dense_ids(features, _history_of(self._spec))
 
 
 class UserVectors(keras.layers.Layer):
@@ -112,6 +111,7 @@ class UserVectors(keras.layers.Layer):
 
     Args:
         spec: Of matching data.
+        flat: Whether the fields' vectors lie side by side instead of being summed; then their widths may differ.
         needs_users: Whether every user has to be known.
         table_rows: Rows of the tables, padding and OOV included.
         embedding_dim: Width of the tables that declare none.
@@ -128,6 +128,7 @@ class UserVectors(keras.layers.Layer):
         spec: FeatureSpec,
         *,
         needs_users: bool,
+        flat: bool = False,
         table_rows: Mapping[str, int] | None = None,
         embedding_dim: int | None = None,
         initializer: keras.initializers.Initializer | None = None,
@@ -142,7 +143,7 @@ class UserVectors(keras.layers.Layer):
                 f"{spec.keys.user!r}, such as {{kind: categorical, name: user, column: {spec.keys.user}, encoding: {{type: vocabulary}}}}."
             )
         with keras.name_scope(self.name):
-            self._fields = FieldEmbeddings(
+            self._fields = (Flat if flat else FieldEmbeddings)(
                 spec,
                 table_rows=table_rows,
                 embedding_dim=embedding_dim,
@@ -168,14 +169,38 @@ class UserVectors(keras.layers.Layer):
                 missing = tf.reduce_sum(tf.cast(known[name] == 0, tf.int32))
                 tf.debugging.Assert(missing == 0, [unknown_users(), missing])
         vectors = self._fields(known)
-        return tf.reduce_sum(vectors, axis=1) if vectors.shape[1] != 1 else tf.squeeze(vectors, 1)
+        return _one(vectors)
+
+
+class ItemIds:
+    """The ids of items, for models that have no vectors of them.
+
+    Args:
+        spec: Of matching data.
+        table_rows: Rows of the tables, padding and OOV included.
+
+    Attributes:
+        rows: Of the item feature's table: ids are in `[0, rows)`.
+    """
+
+    def __init__(self, spec: FeatureSpec, table_rows: Mapping[str, int] | None = None) -> None:
+        self._spec = spec
+        self.rows = rows_of_tables(spec, table_rows)[spec.item_feature.table_name]
+
+    def of_items(self, features: Mapping[str, Any]) -> tf.Tensor:
+        """Returns the ids of items, int64 `[C]`."""
+        return dense_ids(features, self._spec.item_feature)
+
+    def of_history(self, features: Mapping[str, Any]) -> tf.Tensor:
+        """Returns the ids of each user's history, int64 `[B, T]`, 0 for padding."""
+        return dense_ids(features, _history_of(self._spec))
 
 
 def unknown_users() -> str:
     """Returns what is said where a model knows users by their id alone and is given others."""
     return (
-        "This model knows a user by the vector that training gave them, and has none for users whom training has not seen. Use a model that "
-        "reads the history (sasrec, gru4rec, caser, attrec) or features of users (two_tower). Unknown users in the batch:"
+        "This model knows a user by the vector that training gave them, and has none for users whom training has not seen. Use a model "
+        "that reads the history (sasrec, gru4rec, caser, attrec) or features of users (two_tower). Unknown users in the batch:"
     )
 
 
@@ -192,7 +217,7 @@ def recent(ids: tf.Tensor, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def oov_ids(spec: FeatureSpec, table_rows: Mapping[str, int] | None, name: str) -> tuple[int, int]:
-    """Returns the ids `[first, end)` of a feature's table that no training row has: its OOV buckets, where the vocabulary left nothing out."""
+    """Returns the ids `[first, end)` of a feature's table that no training row has: its OOV buckets, where none of its tokens is there."""
     feature = next(f for f in spec.table_features if f.name == name)
     encoding = spec.tables[feature.table_name]
     if not isinstance(encoding, Vocabulary) or encoding.min_count > 1 or encoding.max_size is not None or encoding.tokens is not None:
@@ -204,3 +229,25 @@ def oov_ids(spec: FeatureSpec, table_rows: Mapping[str, int] | None, name: str) 
 def without_oov(ids: tf.Tensor, oov: tuple[int, int]) -> tf.Tensor:
     """Returns the ids, 0 in place of those in `[first, end)`: a vector that was never trained is no vector."""
     return ids if oov[0] == oov[1] else tf.where((ids >= oov[0]) & (ids < oov[1]), tf.zeros_like(ids), ids)
+
+
+def _one(vectors: tf.Tensor) -> tf.Tensor:
+    """Returns one vector an example: the sum of its fields' `[B, F, D]`, or those side by side, `[B, W]`, as they are."""
+    if vectors.shape.rank == 2:
+        return vectors
+    return tf.reduce_sum(vectors, axis=1) if vectors.shape[1] != 1 else tf.squeeze(vectors, 1)
+
+
+def _history_of(spec: FeatureSpec) -> SequenceFeature:
+    """Returns the history.
+
+    Raises:
+        ColonnadeError: There is none.
+    """
+    if spec.history is None:
+        item = spec.item_feature
+        raise ColonnadeError(
+            f"This model reads what a user did before, and the spec has no history of {item.name!r}. Add a feature such as "
+            f"{{kind: sequence, name: history, history_of: {item.name}, table: {item.table_name}}}."
+        )
+    return spec.history

@@ -66,7 +66,7 @@ class Catalogue:
         return self.features[self.item]
 
     def by_id(self, rows: int) -> dict[str, NDArray]:
-        """Returns the side features of each of the `rows` rows of the item feature's table; missing ones in rows of no item or of several."""
+        """Returns the side features of each of the `rows` rows of the item feature's table; none for rows of no item or of several."""
         found = {}
         numbers, counts = np.unique(self.ids, return_counts=True)
         shared = np.isin(self.ids, numbers[counts > 1])

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from feature_specs.command import load_tensorflow
 from feature_specs.errors import ColonnadeError, did_you_mean
+from feature_specs.spec import FeatureSpec
 
 _REGISTRY: dict[str, type] = {}
 ModelType = TypeVar("ModelType", bound=type)
@@ -61,7 +62,10 @@ def find_model(name: str) -> ModelInfo:
     """
     if "." in name:
         model = get_model(name)
-        return ModelInfo(name, "ranking", " ".join((inspect.getdoc(model) or "").split("\n\n")[0].split()))
+        from trainer.models.base import MatchingModel  # TensorFlow, as `get_model` has loaded it
+
+        task = "matching" if issubclass(model, MatchingModel) else "ranking"
+        return ModelInfo(name, task, " ".join((inspect.getdoc(model) or "").split("\n\n")[0].split()))
     known = {info.name: info for info in list_models()}
     if name not in known:
         hint = did_you_mean(name, known)
@@ -102,6 +106,14 @@ def _own_model(name: str) -> type:
             f"{', '.join(model.__name__ for model in found) or 'none'}."
         )
     return found[0]
+
+
+def check_kind(name: str, spec: FeatureSpec) -> None:
+    """Raises a ColonnadeError where a ranking model was asked for on a spec for matching, or the reverse."""
+    task = find_model(name).task
+    if task != ("matching" if spec.is_matching else "ranking"):
+        fix = "label.task: matching in the spec" if task == "matching" else "a matching model (see --list_models), or another data set"
+        raise ColonnadeError(f"Model {name!r} is for {task}, and data set {spec.name!r} for {spec.label.task}. Use {fix}.")
 
 
 def make_model(name: str, inputs: object, given: Mapping[str, object]) -> Any:  # noqa: ANN401 (an instance of what is registered)

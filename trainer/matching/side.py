@@ -1,0 +1,128 @@
+"""What an estimator does otherwise where the spec is for matching: its data, task, batches and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from feature_specs.errors import ColonnadeError
+from feature_specs.spec import FeatureSpec
+from preprocessing.artifacts import DataDirectory
+from trainer.config import TrainingConfig
+from trainer.data import shape_of
+from trainer.layers import Inputs
+from trainer.matching.batches import InteractionBatches
+from trainer.matching.catalogue import Catalogue
+from trainer.matching.evaluation import EvaluationRows, Evaluator
+from trainer.matching.protocols import protocol_text
+from trainer.matching.rows import read_interactions, read_rows
+from trainer.matching.task import MatchingTask
+from trainer.models.base import MatchingModel
+
+Metrics = dict[str, float] | dict[str, dict[str, float]]
+_NEGATIVES_BESIDE_A_FILE = "sampled:99"
+
+
+class MatchingSide:
+    """The matching half of an estimator.
+
+    Args:
+        spec: For matching.
+        folder: Of the data or of the run; it has `items.parquet`.
+        table_rows: Rows of each table.
+        pretrained: The vectors that tables begin with.
+        training: How to train.
+    """
+
+    def __init__(
+        self, spec: FeatureSpec, folder: Path, table_rows: Mapping[str, int], pretrained: Mapping[str, Path], training: TrainingConfig
+    ) -> None:
+        self.spec, self.training = spec, training
+        self.catalogue = Catalogue.load(folder, spec)
+        self.task = MatchingTask(training, self.catalogue)
+        by_id = self.catalogue.by_id(table_rows[spec.item_feature.table_name])
+        self.inputs = Inputs(spec, table_rows, pretrained, by_id)
+        self._rows: dict[str, EvaluationRows] = {}
+        self._evaluator: Evaluator | None = None
+
+    @property
+    def element_spec(self) -> tuple[dict[str, tf.TensorSpec], None]:
+        """The types of the user features of a batch."""
+        return user_features(self.spec), None
+
+    @property
+    def item_spec(self) -> dict[str, tf.TensorSpec]:
+        """The types of the item-side features of C items."""
+        return {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in self.catalogue.features.items()}
+
+    def batches(self, data: DataDirectory, model: MatchingModel, batch_size: int) -> InteractionBatches:
+        """Returns the training split as batches that fit the model and its loss."""
+        return InteractionBatches(
+            data.shards("train"),
+            self.spec,
+            self.catalogue,
+            batch_size=batch_size,
+            examples=model.examples,
+            max_length=model.max_length,
+            num_targets=model.num_targets,
+            negatives=self.task.sampling(model),
+            seed=self.training.seed,
+        )
+
+    def fit_closed_form(self, data: DataDirectory, model: MatchingModel) -> None:
+        """Sets the weights of a model that is not trained by gradients, from all training interactions."""
+        model.fit_closed_form(read_interactions(data.shards("train")), self.catalogue)
+
+    def evaluate(self, data: DataDirectory, model: MatchingModel, split: str) -> dict[str, dict[str, float]]:
+        """Returns the metrics of a split by protocol, the first of which picks the best epoch."""
+        if split == "train":
+            raise ColonnadeError('Matching is evaluated on what comes next. Name a split: "valid" or "test".')
+        if split not in self._rows:
+            self._rows[split] = read_rows(data.shards(split), self.spec, self.catalogue, model.max_length)
+        rows = self._rows[split]
+        if self._evaluator is None:
+            self._evaluator = Evaluator(model, self.catalogue)
+        try:
+            return self._evaluator.evaluate(rows, self.protocols(rows), self.training.cutoffs)
+        except tf.errors.InvalidArgumentError as error:
+            raise ColonnadeError(f"The {split} split cannot be scored: {_said(error)}") from error
+
+    def protocols(self, rows: EvaluationRows) -> tuple[str, ...]:
+        """Returns by what protocols rows are evaluated: without listed candidates, drawn ones stand for them."""
+        return tuple(
+            _NEGATIVES_BESIDE_A_FILE if name == "file" and rows.candidates is None else name for name in self.training.protocols
+        )
+
+    def protocol_texts(self, split: str) -> dict[str, str]:
+        """Returns what was done on a split that has been evaluated, by protocol."""
+        return {
+            name: protocol_text(name, self.spec.split.type, self.catalogue.num_items) for name in self.protocols(self._rows[split])
+        }
+
+
+def user_features(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
+    """Returns the types of the user features of a batch, the history included."""
+    columns = [column for feature in spec.features if feature.name in spec.user_names for column in feature.outputs]
+    features = {column.name: tf.TensorSpec(shape_of(column), tf.as_dtype(column.dtype)) for column in columns}
+    if spec.history is not None:
+        features[spec.history.name] = tf.TensorSpec([None, None], tf.int64)
+    return features
+
+
+def only_or_all(metrics: dict[str, dict[str, float]]) -> Metrics:
+    """Returns the metrics of the one protocol, or those of all by protocol."""
+    return next(iter(metrics.values())) if len(metrics) == 1 else metrics
+
+
+def first_of(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Returns the metrics of the first protocol."""
+    return dict(next(iter(metrics.values())))
+
+
+def _said(error: tf.errors.InvalidArgumentError) -> str:
+    """Returns the text of an assertion without TensorFlow's list of operations."""
+    _, asserted, text = str(error.message).partition("assertion failed: [")
+    return " ".join((text.partition("\n")[0].rstrip("]").replace("] [", " ") if asserted else str(error.message)[:300]).split())
