@@ -94,7 +94,7 @@ class ParquetBatches:
             with pq.ParquetFile(path) as file:
                 metadata, names = file.metadata, set(file.schema_arrow.names)
         except (OSError, pa.ArrowException) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         lacking = [name for name in self.columns if name not in names]
         if lacking:
             raise ColonnadeError(f"Shard {str(path)!r} lacks the columns {', '.join(lacking)}. Preprocess again with this spec.")
@@ -171,7 +171,7 @@ class ParquetBatches:
                 with pq.ParquetFile(path) as file:
                     tables.append(file.read_row_group(group.number, columns=self.columns, use_threads=False))
             except (OSError, pa.ArrowException) as error:
-                self._failure = _unreadable(path, error)
+                self._failure = unreadable(path, error)
                 raise self._failure from error
         table = pa.concat_tables(tables).combine_chunks()
         return {name: to_numpy(table[name], self._vectors.get(name)) for name in self.columns}
@@ -190,7 +190,8 @@ class ParquetBatches:
         return batch, *(batch.pop(name) for name in self._beside)
 
 
-def _unreadable(path: Path, error: Exception) -> ColonnadeError:
+def unreadable(path: Path, error: Exception) -> ColonnadeError:
+    """Returns the error of a shard that cannot be read."""
     return ColonnadeError(f"Shard {str(path)!r} cannot be read: {' '.join(str(error).split()).rstrip('.')}. Preprocess again.")
 
 
@@ -207,11 +208,12 @@ def to_numpy(column: pa.ChunkedArray, size: int | None = None) -> Column:
 
 def element_spec(spec: FeatureSpec) -> tuple[Any, ...]:
     """Returns the types of a batch: features by name, label and, where the spec's label has one, weight."""
-    features = {c.name: tf.TensorSpec(_shape(c), tf.as_dtype(c.dtype)) for c in spec.outputs}
+    features = {c.name: tf.TensorSpec(shape_of(c), tf.as_dtype(c.dtype)) for c in spec.outputs}
     return features, *[tf.TensorSpec([None], tf.float32)] * (1 if spec.label.weight is None else 2)
 
 
-def _shape(column: SpecColumn) -> list[int | None]:
+def shape_of(column: SpecColumn) -> list[int | None]:
+    """Returns the shape of a batch of a column."""
     if column.layout == "single":
         return [None]
     return [None, column.size if column.layout == "vector" else None]
