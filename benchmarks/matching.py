@@ -65,6 +65,7 @@ def run_peers(results: Results, python: Path, minutes: float | None, again: bool
         limit = str(minutes or _MINUTES.get(model, 240.0))
         for line in recbole(python, "accuracy", model, "--minutes", limit, "--seeds", *map(str, wanted)):
             results.add({"table": PEERS_RECIPE, "settings": None, **line})
+            _write(results)
             print(f"{row} seed {line['seed']}: {_shown({'test': line['test']})}", flush=True)
 
 
