@@ -1,4 +1,7 @@
-"""What every ranking model has to get right, as checks that run on made-up data: `check_model("my_model")`."""
+"""What every model has to get right, as checks that run on made-up data: `check_model("my_model")`.
+
+The checks here are of ranking models; those of matching models are in `trainer.testing_matching`.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,16 @@ from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
 from serving.export import export_saved_model
+from trainer import testing_matching
 from trainer.config import TrainingConfig
 from trainer.data import element_spec
 from trainer.layers import Inputs, StackedTable
 from trainer.loop import Loop
-from trainer.models.registry import make_model
+from trainer.models.base import MatchingModel
+from trainer.models.registry import get_model, make_model
 from trainer.precision import precision_policy
 from trainer.tasks import task_of
-from trainer.testing_data import LARGEST_ID, PADDING, SPEC, Batch, padded, random_batch, save_transform
+from trainer.testing_data import LARGEST_ID, PADDING, SPEC, Batch, close, expect, hashable, padded, random_batch, save_transform
 
 _ROWS, _LOSS_BOUND = 64, 0.35  # a coin gives 0.69
 _STEPS = 80
@@ -33,7 +38,7 @@ Check = Callable[[str, Mapping[str, Any]], None]
 
 def check_model(name: str, **hyper_parameters: Any) -> None:  # noqa: ANN401 (whatever the model takes)
     """Raises an AssertionError naming the property that a model does not have; one of your own is named as "my_package.my_module"."""
-    for check in CHECKS:
+    for check in testing_matching.CHECKS if issubclass(get_model(name), MatchingModel) else CHECKS:
         check(name, hyper_parameters)
 
 
@@ -44,8 +49,8 @@ def check_logits(name: str, hyper_parameters: Mapping[str, Any]) -> None:
         features = {key: tf.constant(values) for key, values in random_batch(5)[0].items()}
         logits, parts = model(features, training=False), model.scored_parts(features)
         for what, x in {"logits": logits, **parts}.items():
-            _expect(x.dtype == tf.float32 and x.shape == [5] and np.isfinite(x).all(), f"{what} should be finite float32 [5], are {x}")
-        _expect(np.allclose(sum(parts.values()), logits, atol=1e-5), "the sum of the parts should be the logits")
+            expect(x.dtype == tf.float32 and x.shape == [5] and np.isfinite(x).all(), f"{what} should be finite float32 [5], are {x}")
+        expect(np.allclose(sum(parts.values()), logits, atol=1e-5), "the sum of the parts should be the logits")
 
 
 def check_rows_are_independent(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -53,11 +58,11 @@ def check_rows_are_independent(name: str, hyper_parameters: Mapping[str, Any]) -
     features, _ = random_batch(16)
     with _trained(name, hyper_parameters) as loop:
         together = _score(loop, features)
-        _expect(np.array_equal(together, _score(loop, features)), "two evaluations of the same rows should be equal, bit for bit")
+        expect(np.array_equal(together, _score(loop, features)), "two evaluations of the same rows should be equal, bit for bit")
         alone = np.concatenate([_score(loop, {key: values[[row]] for key, values in features.items()}) for row in range(6)])
-        _expect(_close(alone, together[:6]), f"a row should score alone as in its batch: {alone} != {together[:6]}")
+        expect(close(alone, together[:6]), f"a row should score alone as in its batch: {alone} != {together[:6]}")
         further = _score(loop, {key: padded(key, values, 3) if key in PADDING else values for key, values in features.items()})
-        _expect(_close(further, together), f"padding lists further should not change a score: {further} != {together}")
+        expect(close(further, together), f"padding lists further should not change a score: {further} != {together}")
 
 
 def check_gradients(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -69,11 +74,11 @@ def check_gradients(name: str, hyper_parameters: Mapping[str, Any]) -> None:
     padding = {id(layer.table): layer.offsets.values() for layer in loop.model._flatten_layers() if isinstance(layer, StackedTable)}
     for variable, gradient in zip(loop.model.trainable_variables, gradients, strict=True):
         dense = np.zeros((1, 1)) if gradient is None else tf.convert_to_tensor(gradient).numpy()
-        _expect(dense.ndim < 2 or bool(dense.any()), f"{variable.path} should get a gradient")
+        expect(dense.ndim < 2 or bool(dense.any()), f"{variable.path} should get a gradient")
         if id(variable) in padding:
             rows = set(gradient.indices.numpy().tolist()) - set(padding[id(variable)])
             without = [row for row in sorted(rows) if not dense[row].any()]
-            _expect(not without, f"rows {without[:5]} of {variable.path} are looked up and should get a gradient")
+            expect(not without, f"rows {without[:5]} of {variable.path} are looked up and should get a gradient")
 
 
 def check_learns(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -81,10 +86,10 @@ def check_learns(name: str, hyper_parameters: Mapping[str, Any]) -> None:
     features, labels = random_batch(_ROWS)
     with _trained(name, hyper_parameters) as loop:
         loss, logits = _loss(loop, (features, labels)), _score(loop, features)
-        _expect(loss < _LOSS_BOUND, f"the loss on {_ROWS} rows should fall below {_LOSS_BOUND}, is {loss:.3f}")
+        expect(loss < _LOSS_BOUND, f"the loss on {_ROWS} rows should fall below {_LOSS_BOUND}, is {loss:.3f}")
         for feature in features:
             changed = _score(loop, {**features, feature: np.roll(features[feature], 1, axis=0)})
-            _expect(not np.allclose(changed, logits, atol=1e-6), f"feature {feature!r} should change scores")
+            expect(not np.allclose(changed, logits, atol=1e-6), f"feature {feature!r} should change scores")
 
 
 def check_traced_once(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -92,7 +97,7 @@ def check_traced_once(name: str, hyper_parameters: Mapping[str, Any]) -> None:
     with _trained(name, hyper_parameters) as loop:
         loop.train(_iterator([random_batch(rows, longest) for rows, longest in ((16, 5), (16, 1), (16, 9), (3, 2))]), 4)
         traces = loop._train.experimental_get_tracing_count()
-        _expect(traces == 1, f"the training step should be traced once, not {traces} times")
+        expect(traces == 1, f"the training step should be traced once, not {traces} times")
 
 
 def check_checkpoint(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -104,13 +109,13 @@ def check_checkpoint(name: str, hyper_parameters: Mapping[str, Any]) -> None:
             latest = tf.train.latest_checkpoint(folder)
             saved = {key for key, _ in tf.train.list_variables(latest) if key.startswith("state/")}
             held = {f"state/{number}/.ATTRIBUTES/VARIABLE_VALUE": variable for number, variable in enumerate(loop.state)}
-            _expect(saved == set(held), f"the checkpoint should hold {len(held)} variables, holds {len(saved)}")
+            expect(saved == set(held), f"the checkpoint should hold {len(held)} variables, holds {len(saved)}")
             for key, variable in held.items():
-                _expect(np.array_equal(tf.train.load_variable(latest, key), variable.numpy()), f"{variable.name} should be saved as it is")
+                expect(np.array_equal(tf.train.load_variable(latest, key), variable.numpy()), f"{variable.name} should be saved as it is")
             other.restore(Path(folder))
         for each in (loop, other):
             each.train(_iterator([random_batch(16, seed=seed) for seed in range(3)]), 3)
-        _expect(_equal(loop, other), "a restored model should go on training the same, bit for bit")
+        expect(_equal(loop, other), "a restored model should go on training the same, bit for bit")
 
 
 def check_mixed_precision(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -120,7 +125,7 @@ def check_mixed_precision(name: str, hyper_parameters: Mapping[str, Any]) -> Non
         before = _loss(loop, batch)
         _train(loop, 20)
         after = _loss(loop, batch)
-        _expect(after < before, f"the loss should fall in {precision}, goes from {before:.3f} to {after:.3f}")
+        expect(after < before, f"the loss should fall in {precision}, goes from {before:.3f} to {after:.3f}")
 
 
 def check_seed(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -130,10 +135,10 @@ def check_seed(name: str, hyper_parameters: Mapping[str, Any]) -> None:
         values = ours.numpy()
         # One or two numbers all over (zeros, ones, a unit matrix) are no matter of chance; states of dropout are unsigned integers.
         is_drawn = values.size > 1 and (len(np.unique(values)) > 2 or values.dtype.kind == "u")
-        _expect(not (is_drawn and np.array_equal(values, theirs.numpy())), f"another seed should give {ours.name} other numbers")
+        expect(not (is_drawn and np.array_equal(values, theirs.numpy())), f"another seed should give {ours.name} other numbers")
     _train(first, _STEPS)
     with _trained(name, hyper_parameters) as loop:
-        _expect(_equal(first, loop), "equal seeds should give equal variables, bit for bit")
+        expect(_equal(first, loop), "equal seeds should give equal variables, bit for bit")
 
 
 def check_missing_values(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -147,7 +152,7 @@ def check_missing_values(name: str, hyper_parameters: Mapping[str, Any]) -> None
     }.items():
         with _trained(name, hyper_parameters) as loop:
             loop.train(_iterator([({**features, **changed}, labels)]), 1)
-            _expect(np.isfinite(_score(loop, {**features, **changed})).all(), f"{what} should give finite scores")
+            expect(np.isfinite(_score(loop, {**features, **changed})).all(), f"{what} should give finite scores")
 
 
 def check_export(name: str, hyper_parameters: Mapping[str, Any]) -> None:
@@ -182,8 +187,7 @@ def _train(loop: Loop, steps: int) -> None:
 @contextmanager
 def _trained(name: str, hyper_parameters: Mapping[str, Any]) -> Iterator[Loop]:
     """Gives the model trained for 80 steps: one for all checks, as tracing its step takes longest; it is put back afterwards."""
-    hashable = {key: tuple(value) if isinstance(value, list) else value for key, value in hyper_parameters.items()}
-    loop, state = _kept(name, tuple(sorted(hashable.items())))
+    loop, state = _kept(name, hashable(hyper_parameters))
     try:
         yield loop
     finally:
@@ -207,17 +211,8 @@ def _score(loop: Loop, features: Mapping[str, NDArray], training: bool = False) 
 
 
 def _loss(loop: Loop, batch: Batch, training: bool = False) -> tf.Tensor:
-    return tf.reduce_mean(loop.task.losses(tf.constant(batch[1]), _score(loop, batch[0], training)))
+    return tf.reduce_mean(task_of(SPEC).losses(tf.constant(batch[1]), _score(loop, batch[0], training)))
 
 
 def _equal(loop: Loop, other: Loop) -> bool:
     return all(np.array_equal(ours.numpy(), theirs.numpy()) for ours, theirs in zip(loop.state, other.state, strict=True))
-
-
-def _close(scores: NDArray, expected: NDArray) -> bool:
-    return np.allclose(scores, expected, rtol=1e-5, atol=1e-5)
-
-
-def _expect(holds: bool, message: str) -> None:
-    if not holds:
-        raise AssertionError(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +110,19 @@ def _ids(values: tf.Tensor, largest: int) -> tf.Tensor:
     missing = tf.math.is_nan(values) if values.dtype.is_floating else values < 0
     whole = tf.cast(tf.where(missing, tf.zeros_like(values), values), tf.int64)
     return tf.where(missing, zero, 1 + tf.math.floormod(whole, largest))
+
+
+def hashable(hyper_parameters: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Returns hyper-parameters as what a cache can be asked for."""
+    return tuple(sorted((key, tuple(value) if isinstance(value, list) else value) for key, value in hyper_parameters.items()))
+
+
+def close(scores: NDArray, expected: NDArray) -> bool:
+    """Whether scores are equal but for rounding."""
+    return np.allclose(scores, expected, rtol=1e-5, atol=1e-5)
+
+
+def expect(holds: bool, message: str) -> None:
+    """Raises an AssertionError with this message where something does not hold."""
+    if not holds:
+        raise AssertionError(message)

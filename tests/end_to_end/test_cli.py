@@ -56,7 +56,7 @@ def _is_drawn(pixels: np.ndarray) -> bool:
         ("--epochs 3", 1, "--model is missing. Name one of --list_models"),
         ("--recipe none", 1, "--model is missing. Name one of --list_models"),
         ("--recipe frappe", 1, "Recipe 'frappe' has values for several models. Name one: --model, or --recipe frappe:ROW."),
-        ("--model nmf", 1, "Unknown model 'nmf'. Did you mean 'nfm'? Registered: "),
+        ("--model deepfn", 1, "Unknown model 'deepfn'. Did you mean 'deepfm'? Registered: "),
         ("--model nfm --dataset movielens_100", 1, "Did you mean 'movielens_100k'?"),
         ("--model nfm --recipe movielens", 1, "Unknown recipe 'movielens'. Did you mean 'movielens_1m'?"),
         ("--model nfm --dataset movielens_100k --spec a.yaml", 1, "--dataset and --spec were both given"),

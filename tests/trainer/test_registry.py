@@ -21,8 +21,8 @@ def test_every_model_is_listed_with_its_paper() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ColonnadeError, match="Unknown model 'nmf'. Did you mean 'nfm'[?] Registered: .*nfm.* See --list_models."):
-        find_model("nmf")
+    with pytest.raises(ColonnadeError, match="Unknown model 'deepfn'. Did you mean 'deepfm'[?] Registered: .*nfm.* See --list_models."):
+        find_model("deepfn")
 
 
 OWN = """
@@ -47,6 +47,15 @@ def test_a_model_of_ones_own_is_named_by_its_module(tmp_path: Path, monkeypatch:
         find_model("my_package.mine")
     with pytest.raises(ColonnadeError, match="'my_package.two' should register one model.* It registers 2: Own, Own"):
         find_model("my_package.two")
+
+
+def test_a_matching_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "for_matching").mkdir()
+    text = OWN.format(name="my_matching_model").replace("ranking.lr import LR", "matching.bpr import BPR").replace("(LR)", "(BPR)")
+    (tmp_path / "for_matching" / "mine.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    assert find_model("for_matching.mine").task == "matching"
 
 
 def test_a_name_is_given_once() -> None:

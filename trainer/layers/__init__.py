@@ -1,29 +1,53 @@
 """Input layers and what models share."""
 
+from trainer.layers.causal_attention import CausalBlock
 from trainer.layers.column_inputs import ColumnInputs
+from trainer.layers.convolutions import WindowConvolutions
 from trainer.layers.distances import clipped, negative_squared_distance
+from trainer.layers.dropout import Dropout
 from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder, Flat
+from trainer.layers.initializers import ZeroLastColumn
 from trainer.layers.inputs import Inputs
 from trainer.layers.interactions import bi_interaction, side_by_side
+from trainer.layers.item_regression import item_regression
+from trainer.layers.matching import recent
 from trainer.layers.mlp import MLP
-from trainer.layers.projections import Bias, PartsProjection
+from trainer.layers.pair_mlp import PairMLP
+from trainer.layers.projections import Bias, OutputWeights, PartsProjection
 from trainer.layers.sequence_features import SequenceFeatures
 from trainer.layers.tables import StackedTable
+from trainer.layers.tower import Tower
+from trainer.layers.window_attention import WindowAttention
+from trainer.layers.windows import after_last, check_sizes, check_widths, windows
 
 __all__ = [
     "MLP",
     "Bias",
+    "CausalBlock",
     "ColumnInputs",
+    "Dropout",
     "FieldEmbeddings",
     "FieldsAndFirstOrder",
     "FirstOrder",
     "Flat",
     "Inputs",
+    "OutputWeights",
+    "PairMLP",
     "PartsProjection",
     "SequenceFeatures",
     "StackedTable",
+    "Tower",
+    "WindowAttention",
+    "WindowConvolutions",
+    "ZeroLastColumn",
+    "after_last",
     "bi_interaction",
+    "check_sizes",
+    "check_widths",
     "clipped",
+    "item_regression",
     "negative_squared_distance",
+    "recent",
     "side_by_side",
+    "windows",
 ]

@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 from numpy.typing import NDArray
 
-from feature_specs import CategoricalFeature, CrossedFeature, FeatureSpec, NumericFeature, SequenceFeature
+from feature_specs import CategoricalFeature, ColonnadeError, CrossedFeature, FeatureSpec, NumericFeature, SequenceFeature
 from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FieldsAndHistories, FirstOrder, Flat
-from trainer.layers.matching import ItemVectors, UserVectors
+from trainer.layers.matching import ItemIds, ItemVectors, UserVectors
 from trainer.layers.plan import field_names
 from trainer.layers.sequence_features import SequenceFeatures
 
@@ -32,11 +32,17 @@ class Inputs:
     pretrained: Mapping[str, str | Path] = field(default_factory=dict)
     items_by_id: Mapping[str, NDArray] = field(default_factory=dict)
 
-    def items(self, embedding_dim: int, initializer: keras.initializers.Initializer | None = None, name: str = "items") -> ItemVectors:
-        """Returns a layer from item-side features to one vector an item, `[C, D]`, and from histories to `[B, T, D]`."""
+    def items(
+        self, embedding_dim: int, initializer: keras.initializers.Initializer | None = None, *, flat: bool = False, name: str = "items"
+    ) -> ItemVectors:
+        """Returns a layer from item-side features to one vector an item, `[C, D]`, and from histories to `[B, T, D]`.
+
+        It is the sum of the fields' vectors, or all of them side by side (`flat`).
+        """
         return ItemVectors(
             self.spec,
             self.items_by_id,
+            flat=flat,
             table_rows=self.table_rows,
             embedding_dim=embedding_dim,
             initializer=initializer,
@@ -50,18 +56,44 @@ class Inputs:
         *,
         needs_users: bool = False,
         initializer: keras.initializers.Initializer | None = None,
+        flat: bool = False,
         name: str = "users",
     ) -> UserVectors:
-        """Returns a layer from user-side features to one vector a user, `[B, D]`; an unknown user is an error, where all are needed."""
+        """Returns a layer from user-side features to one vector a user, `[B, D]`; an unknown user is an error, where all are needed.
+
+        It is the sum of the fields' vectors, or all of them side by side (`flat`).
+        """
         return UserVectors(
             self.spec,
             needs_users=needs_users,
+            flat=flat,
             table_rows=self.table_rows,
             embedding_dim=embedding_dim,
             initializer=initializer,
             pretrained=self.pretrained,
             name=name,
         )
+
+    def users_and_items(
+        self, embedding_dim: int, initializer: keras.initializers.Initializer | None = None
+    ) -> tuple[UserVectors, ItemVectors]:
+        """Returns `users`, whom training has to have seen, and `items`, both of width `embedding_dim`.
+
+        Raises:
+            ColonnadeError: The spec says another width.
+        """
+        users = self.users(embedding_dim, needs_users=True, initializer=initializer)
+        items = self.items(embedding_dim, initializer)
+        if {users.width, items.width} != {embedding_dim}:
+            raise ColonnadeError(
+                f"The vectors of users and items should be {embedding_dim} wide. Received: {users.width} and {items.width}, as the spec or "
+                "pretrained vectors have it. Leave embedding_dim out of the spec, or give the model that width."
+            )
+        return users, items
+
+    def item_ids(self) -> ItemIds:
+        """Returns what reads the ids of items and of histories, without any vectors."""
+        return ItemIds(self.spec, self.table_rows)
 
     def sequences(self, embedding_dim: int, name: str = "sequences") -> SequenceFeatures:
         """Returns a layer from features to `{name: [B, T, D]}` and lengths `{name: [B]}`."""

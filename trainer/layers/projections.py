@@ -1,4 +1,4 @@
-"""The last layers of models: a bias, and one projection over several parts that keeps them apart."""
+"""The last layers of models: a bias, weights that are applied elsewhere, and one projection over several parts that keeps them apart."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ class Bias(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns `[B]`."""
         return tf.cast(inputs, tf.float32) + self.bias.value
+
+
+class OutputWeights(keras.layers.Layer):
+    """The weights h and bias b of h x + b, for models that apply them where that is cheapest; they stay float32.
+
+    Args:
+        width: Of x.
+        name: Name of the layer.
+    """
+
+    def __init__(self, width: int, name: str | None = None) -> None:
+        super().__init__(name=name, dtype="float32", autocast=False)
+        self.kernel = self.add_weight(shape=(width, 1), initializer="lecun_uniform", autocast=False, name="kernel")
+        self.bias = self.add_weight(shape=(1,), initializer="zeros", autocast=False, name="bias")
+        self.built = True
 
 
 class PartsProjection(keras.layers.Layer):

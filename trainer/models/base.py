@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+
+from feature_specs.errors import ColonnadeError
 
 
 class RankingModel(keras.Model, abc.ABC):
@@ -72,7 +76,7 @@ class MatchingModel(keras.Model, abc.ABC):
         closed_form: Whether `fit_closed_form` takes the place of training by gradients.
     """
 
-    loss: ClassVar[str] = "bce"
+    loss: str = "bce"
     num_negatives: ClassVar[int] = 1
     examples: ClassVar[Literal["pairs", "sequences"]] = "pairs"
     closed_form: ClassVar[bool] = False
@@ -81,6 +85,7 @@ class MatchingModel(keras.Model, abc.ABC):
 
     def __init__(self) -> None:
         super().__init__(autocast=False)
+        self.loss = type(self).loss  # which Keras has set to None
 
     @property
     def wide_layers(self) -> tuple[keras.layers.Layer, ...]:
@@ -137,6 +142,36 @@ class MatchingModel(keras.Model, abc.ABC):
             scores.append(tf.cast(self.score(query, whole), tf.float32))
         return scores
 
+    def take_weights(self, runs: Sequence[Mapping[str, NDArray]]) -> list[str]:
+        """Begins with the weights of other runs on the same data: with one's, all of them, where the model does not say otherwise.
+
+        Args:
+            runs: The variables of each by their `path`.
+
+        Returns:
+            Names of the variables that were set.
+
+        Raises:
+            ColonnadeError: Something does not fit, which is named.
+        """
+        if len(runs) != 1:
+            raise ColonnadeError(f"{type(self).__name__} begins with the weights of one run. Received: {len(runs)}.")
+        values = {_without_model(path, self): value for path, value in runs[0].items()}
+        theirs = {name: list(value.shape) for name, value in values.items()}
+        # Seeds of dropout are a run's own; side features come with the data, not from training.
+        ours = {_without_model(v.path, self): v for v in self.variables if v.trainable or "/moving_" in v.path}
+        here = {_without_model(v.path, self): list(v.shape) for v in self.variables}
+        wrong = [f"{name} is {theirs.get(name, 'missing')}, here {here[name]}" for name in ours if theirs.get(name) != here[name]]
+        wrong += [f"{name} is {shape}, here missing" for name, shape in theirs.items() if name not in here and "seed" not in name]
+        if wrong:
+            raise ColonnadeError(
+                f"The weights do not fit this {type(self).__name__}: {'; '.join(wrong)}. Take a run of the same data with hyper-parameters "
+                "that go with these."
+            )
+        for name, variable in ours.items():
+            variable.assign(values[name])
+        return list(ours)
+
     def fit_closed_form(self, interactions: Any, catalogue: Any) -> None:  # noqa: ANN401 (trainer.matching's, which stands on this module)
         """Sets the weights from all training interactions at once, where `closed_form`.
 
@@ -145,6 +180,12 @@ class MatchingModel(keras.Model, abc.ABC):
             catalogue: The items; see `trainer.matching.catalogue.Catalogue`.
         """
         raise NotImplementedError(f"{type(self).__name__} is trained by gradients.")
+
+
+def _without_model(path: str, model: keras.Model) -> str:
+    """Returns a variable's path without the name of its model, which Keras numbers: layers that are built late have it."""
+    first, _, rest = path.partition("/")
+    return rest if rest and re.fullmatch(re.sub(r"_\d+$", "", model.name) + r"(_\d+)?", first) else path
 
 
 def inner_product(query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

@@ -38,8 +38,7 @@ class BPR(MatchingModel):
         super().__init__()
         self.mode = mode
         initializer = keras.initializers.RandomNormal(stddev=initial_stddev)
-        self.users = inputs.users(embedding_dim, needs_users=True, initializer=initializer)
-        self.items = inputs.items(embedding_dim, initializer=initializer)
+        self.users, self.items = inputs.users_and_items(embedding_dim, initializer)
 
     def query(self, features: Mapping[str, tf.Tensor], all_positions: bool = False) -> tf.Tensor:
         """Returns the users' vectors, `[B, D]`."""

@@ -1,0 +1,28 @@
+"""Every registered matching model has the properties that the rest of the project relies on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainer.models.registry import list_models
+from trainer.testing_matching import CHECKS, Check
+
+MODELS = [info.name for info in list_models() if info.task == "matching"]
+# Small, so that all models take minutes; what is not named here has its defaults.
+SMALL: dict[str, dict[str, Any]] = {
+    "attrec": {"embedding_dim": 8},
+    "bpr": {"embedding_dim": 8},
+    "caser": {"embedding_dim": 8},
+    "gru4rec": {"embedding_dim": 8},
+    "neumf": {"gmf_dim": 4, "mlp_dim": 8, "dropout": 0.1},
+    "sasrec": {"embedding_dim": 8, "max_length": 6},
+    "two_tower": {"embedding_dim": 8, "hidden_units": (16,), "output_dim": 8},
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model(name: str, check: Check) -> None:
+    check(name, SMALL.get(name, {}))
