@@ -114,10 +114,12 @@ class InteractionBatches:
 
     def dataset(self, epoch: int = 0, start_batch: int = 0) -> tf.data.Dataset:
         """Returns the batches of one epoch from `start_batch` on."""
+        if len(self._blocks) == 1 and start_batch < self.num_batches:
+            # Without a dataset of blocks around it an epoch begins twice as fast, which shows where it has few batches.
+            only = tf.nest.map_structure(tf.convert_to_tensor, next(self._shuffled(epoch, start_batch)))
+            return self._batches_of(only).prefetch(4)
         blocks = tf.data.Dataset.from_generator(lambda: self._shuffled(epoch, start_batch), output_signature=self._block_spec())
-        if len(self._blocks) > 1:
-            blocks = blocks.prefetch(1)
-        return blocks.flat_map(self._batches_of).prefetch(4)
+        return blocks.prefetch(1).flat_map(self._batches_of).prefetch(4)
 
     @contextmanager
     def errors_of_reading(self) -> Iterator[None]:

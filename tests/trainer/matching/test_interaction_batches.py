@@ -254,9 +254,10 @@ def test_errors(shards: list[Path], tmp_path: Path) -> None:
         InteractionBatches(shards, SPEC, CATALOGUE, batch_size=8, examples="sequences")
 
 
-def test_a_shard_that_goes_bad_while_training_is_one_clear_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [40, 1 << 24])
+def test_a_shard_that_goes_bad_while_training_is_one_clear_error(tmp_path: Path, block: int) -> None:
     paths = _write(tmp_path, USERS)
-    data = InteractionBatches(paths, SPEC, CATALOGUE, batch_size=8)
+    data = InteractionBatches(paths, SPEC, CATALOGUE, batch_size=8, block_interactions=block)
     paths[1].write_bytes(b"PAR1")
     with pytest.raises(ColonnadeError, match="train-1.parquet' cannot be read: .*Preprocess again"):
         _batches(data)
