@@ -1,0 +1,71 @@
+"""Self-attentive sequential recommendation (SASRec).
+
+Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, https://arxiv.org/abs/1808.09781, section III.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from trainer.layers import CausalBlock, Dropout, Inputs, check_sizes
+from trainer.models.base import MatchingModel
+from trainer.models.registry import register
+
+
+@register("sasrec")
+class SASRec(MatchingModel):
+    """Attends to all earlier items at each position of the history, to predict the next; scores are inner products with the items' vectors.
+
+    History and candidates share the items' vectors, those of the history times sqrt(D). Positions have learned vectors and are counted
+    from the end: the most recent item is at the last, as with the paper's padding on the left.
+
+    Args:
+        inputs: The shared input layers of the data set.
+        embedding_dim: Width of the vectors.
+        num_layers, num_heads: Blocks, and the heads of each.
+        dropout: Rate, on the vectors of the history and in the blocks.
+        max_length: How many of the last items it reads.
+    """
+
+    loss = "bce"
+    num_negatives = 1
+    examples = "sequences"
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        embedding_dim: int = 50,
+        num_layers: int = 2,
+        num_heads: int = 1,
+        dropout: float = 0.2,
+        max_length: int = 50,
+    ) -> None:
+        super().__init__()
+        check_sizes(num_layers=num_layers, max_length=max_length)
+        self.max_length = max_length
+        self.items = inputs.items(embedding_dim, initializer=keras.initializers.GlorotUniform())
+        self.positions = self.add_weight(shape=(max_length, self.items.width), initializer="glorot_uniform", name="positions")
+        self.dropout = Dropout(dropout, name="dropout")
+        self.blocks = [CausalBlock(self.items.width, num_heads, dropout, name=f"block_{number}") for number in range(num_layers)]
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-8, name="norm")
+
+    def query(self, features: Mapping[str, tf.Tensor], all_positions: bool = False) -> tf.Tensor:
+        """Returns the state after the last item, `[B, D]`, zero without any; or after each, `[B, T, D]`."""
+        items, lengths = self.items.history(features, self.max_length)
+        places = tf.range(tf.shape(items)[1]) + (self.max_length - lengths)[:, tf.newaxis]
+        positions = tf.gather(tf.convert_to_tensor(self.positions), tf.minimum(places, self.max_length - 1))
+        steps = self.dropout(items * self.items.width**0.5 + tf.cast(positions, items.dtype))
+        for block in self.blocks[:-1]:
+            steps = block(steps)
+        if all_positions:
+            return self.norm(self.blocks[-1](steps))
+        last = self.norm(tf.squeeze(self.blocks[-1](steps, last=tf.maximum(lengths - 1, 0)), 1))
+        return last * tf.cast(lengths > 0, last.dtype)[:, tf.newaxis]
+
+    def candidates(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns the items' vectors, `[C, D]`."""
+        return self.items(features)
