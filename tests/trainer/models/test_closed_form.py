@@ -59,7 +59,9 @@ def test_regression_item_by_item(seed: int, users: int, items: int, l2: float) -
     found = item_regression(owners[twice], ids[twice] + 2, items + 3, l2)
     assert found.dtype == np.float32
     assert not np.diag(found).any()
-    assert not found[:2].any() and not found[:, :2].any() and not found[-1:].any()
+    assert not found[:2].any()
+    assert not found[:, :2].any()
+    assert not found[-1:].any()
     np.testing.assert_allclose(found[2:-1, 2:-1], _item_by_item(x.astype(float), l2), rtol=1e-4, atol=1e-5)
 
 

@@ -117,7 +117,7 @@ def test_a_model_begins_with_the_weights_of_another_of_its_kind() -> None:
         (["gmf", "mlp_ncf", "gmf"], "NeuMF begins with the weights of one run. Received: 3"),
         (
             ["gmf"],
-            r"do not fit this NeuMF: users/fields/tables_5/table is missing, here \[7, 5\]; .*users/fields/tables_2/table is \[7, 2\], here",
+            r"do not fit this NeuMF: users/fields/tables_5/table is missing, here \[7, 5\]; .*/fields/tables_2/table is \[7, 2\], here",
         ),
         (["gmf", "gmf"], "do not fit this NeuMF: .*tower/user/kernel is missing"),
         (["wide_gmf", "mlp_ncf"], r"users/fields/tables_5/table is \[7, 7\], here \[7, 5\].* Take a run of the same data"),
