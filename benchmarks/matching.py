@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,9 @@ def recbole(python: Path, *arguments: str) -> Iterator[dict[str, Any]]:
         print(f"RecBole failed (status {process.returncode}): {' '.join(command)}", flush=True)
 
 
-def run_peers(results: Results, python: Path, minutes: float | None, again: bool) -> None:
-    """Trains RecBole's models that are missing."""
-    for row in sorted((row for rows in PEERS.values() for row in rows), key=lambda row: _MINUTES.get(row.removeprefix("RecBole "), 0.0)):
+def run_peers(results: Results, python: Path, minutes: float | None, again: bool, beside: Sequence[str]) -> None:
+    """Trains RecBole's models that are missing, of those beside our rows."""
+    for row in sorted((row for ours in beside for row in PEERS.get(ours, ())), key=lambda row: _MINUTES.get(row.removeprefix("RecBole "), 0.0)):
         model = row.removeprefix("RecBole ")
         seeds = [_FIRST_SEED + i for i in range(_SEEDS.get(model, 1))]
         wanted = [seed for seed in seeds if again or (PEERS_RECIPE, row, seed) not in results.runs]
@@ -129,7 +129,7 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=("peers", "train", "speed"), default=("peers", "train", "speed"))
     parser.add_argument("--tables", nargs="+", choices=list(INPUTS), default=list(INPUTS), help="recipes to train")
     rows = sorted({row for recipe in INPUTS for row, _ in all_runs(recipe)})
-    parser.add_argument("--rows", nargs="+", choices=rows, metavar="ROW", help="rows of the recipes; all where not given")
+    parser.add_argument("--rows", nargs="+", choices=rows, metavar="ROW", help="rows of the recipes, and what RecBole has beside them; all where not given")
     parser.add_argument("--seeds", type=int, help="the first so many of each row alone; all where not given")
     parser.add_argument("--again", action="store_true", help="do also what is finished, of the parts asked for")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time, each with its share of the cores")
@@ -144,7 +144,7 @@ def main() -> int:
     flags.folder.mkdir(parents=True, exist_ok=True)
     results, failed = Results(RESULTS), 0
     if "peers" in flags.parts and flags.peers.exists():
-        run_peers(results, flags.peers, flags.peer_minutes, flags.again)
+        run_peers(results, flags.peers, flags.peer_minutes, flags.again, flags.rows or list(PEERS))
     if "train" in flags.parts:
         failed = run_ours(results, flags)
     if "speed" in flags.parts:
