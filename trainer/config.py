@@ -40,7 +40,8 @@ class TrainingConfig(BaseModel):
         loss: Matching: what is minimised; that of the model's paper where not given. See `trainer.matching.losses`.
         num_negatives: Matching: items drawn for each positive (for the batch, where all positives share them); the paper's where not given.
         negative_alpha: Matching: negatives are drawn by popularity to this power; 0 draws uniformly.
-        exclude_seen_negatives: Matching: whether no item is drawn that the user has in training.
+        exclude_seen_negatives: Matching: whether no negative is an item that the user has in training. Where not given, none of a positive's
+            own is, and those of the rest of the batch may be: to look that up there costs more than it is worth.
         margin: Matching: of the hinge loss.
         protocols: Matching: how to evaluate, the first picks the best epoch: "full" (against all items), "sampled:N" (against N drawn items
             that the user never had; "sampled:N:any": that may be among them), "file" (against the items listed in the data set's file).
@@ -77,7 +78,7 @@ class TrainingConfig(BaseModel):
     loss: Literal["bce", "bpr", "hinge", "sampled_softmax", "in_batch_softmax", "full_softmax"] | None = None
     num_negatives: PositiveInt | None = None
     negative_alpha: NonNegativeFloat = 0.0
-    exclude_seen_negatives: bool = True
+    exclude_seen_negatives: bool | None = None
     margin: PositiveFloat = 0.5
     protocols: Annotated[tuple[str, ...], Field(min_length=1)] = ("full",)
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10,)

@@ -43,6 +43,11 @@ class MatchingSide:
         self.spec, self.training = spec, training
         self.catalogue = Catalogue.load(folder, spec)
         self.task = MatchingTask(training, self.catalogue)
+        if "file" in training.protocols and getattr(spec.split, "candidates", None) is None:
+            raise ColonnadeError(
+                f"Protocol 'file' ranks candidates that the data set lists, and {spec.name!r} lists none. Name their file in the spec's split "
+                "(candidates), or take another protocol: full, or sampled:100."
+            )
         by_id = self.catalogue.by_id(table_rows[spec.item_feature.table_name])
         self.inputs = Inputs(spec, table_rows, pretrained, by_id)
         self._rows: dict[str, EvaluationRows] = {}

@@ -64,8 +64,8 @@ class MatchingTask(Task):
             per_positive=asked if kind.own_negatives else 0,
             shared=asked if kind.shared_negatives else 0,
             alpha=training.negative_alpha,
-            exclude_seen=training.exclude_seen_negatives,
-            seen_in_batch=kind.in_batch and training.exclude_seen_negatives,
+            exclude_seen=training.exclude_seen_negatives is not False,
+            seen_in_batch=kind.in_batch and training.exclude_seen_negatives is True,
         )
 
     def build(self, model: MatchingModel, features: Mapping[str, tf.Tensor]) -> None:

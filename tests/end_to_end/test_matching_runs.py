@@ -1,0 +1,180 @@
+"""Matching from the command line: what a run leaves, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from feature_specs import ColonnadeError
+from preprocessing.artifacts import DataDirectory
+from tests.serving.tiny_matching import STRINGS, build
+from trainer import compare, task
+from trainer.config import RunConfig, TrainingConfig
+from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
+from trainer.matching.catalogue import Catalogue
+from trainer.matching.rows import read_rows
+from trainer.matching.scoring import Scorer
+
+CUTOFF_METRICS = "hit_rate ndcg mrr map precision recall coverage popularity".split()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataDirectory:
+    return build(STRINGS, tmp_path_factory.mktemp("matching") / "strings", "u", "i")
+
+
+def _run(data: DataDirectory, run_dir: Path, model: str, *flags: str) -> dict[str, Any]:
+    """Trains by the command line; returns the result."""
+    spec = data.path.parent / "spec.json"
+    spec.write_text(data.spec.to_json())
+    arguments = ["--model", model, "--spec", str(spec), "--data_dir", str(data.path), "--run_dir", str(run_dir), "--epochs", "2", *flags]
+    assert task.main([*arguments, "--batch_size", "16"]) == 0
+    return json.loads((run_dir / "result.json").read_text())
+
+
+def _config(data: DataDirectory, model: str, **training: Any) -> RunConfig:
+    hyper_parameters = {"embedding_dim": 4}
+    given = TrainingConfig(epochs=3, batch_size=16, patience=3, **training)
+    return RunConfig(
+        model=model,
+        dataset="strings",
+        fingerprint=data.spec.fingerprint,
+        data_dir=str(data.path),
+        hyper_parameters=hyper_parameters,
+        training=given,
+    )
+
+
+def test_a_run_says_its_protocol_and_serves_what_it_evaluated(data: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    result = _run(data, tmp_path / "bpr", "bpr", "--hparams", "embedding_dim=4", "cutoffs=5,10")
+    assert result["task"] == "matching"
+    assert result["protocol"].startswith(
+        "leave_last_out split; full corpus of 40 items, seen ones left out; ties count against the positive"
+    )
+    assert set(result["metrics"]["test"]) == {f"{name}@{k}" for name in CUTOFF_METRICS for k in (5, 10)}
+    assert result["skew"]["score"] < 1e-4
+    assert result["parts"] == {}
+    assert (tmp_path / "bpr" / "items.parquet").is_file()
+    out = capsys.readouterr().out
+    assert "ndcg@5" in out
+    assert "epoch 2: loss" in out
+    assert compare.main([str(tmp_path / "bpr"), "--output", str(tmp_path / "compare.png")]) == 0
+    assert "ndcg@5" in capsys.readouterr().out
+
+
+def test_what_retrieve_gives_is_the_ranking_that_was_evaluated(data: DataDirectory, tmp_path: Path) -> None:
+    result = _run(data, tmp_path / "sasrec", "sasrec", "--hparams", "embedding_dim=4", "max_length=6")
+    retrieve = tf.saved_model.load(str(tmp_path / "sasrec" / result["export"])).signatures["retrieve"]
+    estimator = Estimator.load(tmp_path / "sasrec")
+    catalogue, scorer = Catalogue.load(data.path, data.spec), Scorer(estimator.model)
+    rows = read_rows(data.shards("test"), data.spec, catalogue, max_length=6)
+    features = {name: tf.constant(values) for name, values in rows.features(0, rows.num_users).items()}
+    candidates = scorer.candidates(catalogue.features, catalogue.num_items)
+    best = scorer.best(scorer.queries(features), candidates, rows.seen, np.zeros((rows.num_users, 0), np.int64), 10)
+    compared = 0
+    for row in range(rows.num_users):
+        seen = rows.seen.values[rows.seen.starts[row] :][: rows.seen.lengths[row]]
+        if len(seen) > 6:
+            continue  # the request's history is cut to 6 items by the spec; evaluation leaves out all that were seen
+        history = tf.constant([[catalogue.raw_ids[number] for number in seen]])
+        found = retrieve(
+            **_defaults(retrieve, user=tf.constant(["u1"]), history=history, k=tf.constant(10), exclude_seen=tf.constant(True))
+        )
+        assert found["item_ids"][0].numpy().tolist() == [catalogue.raw_ids[number] for number in best.items[row]]
+        np.testing.assert_allclose(found["scores"][0], best.negatives[row], rtol=1e-4, atol=1e-5)
+        compared += 1
+    assert compared > 5
+
+
+def _defaults(signature: Any, **given: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the inputs, with a missing value in place of those that are not given."""
+    missing = {tf.string: "", tf.int64: -1, tf.float32: float("nan")}
+    inputs = signature.structured_input_signature[1]
+    absent = {name: tf.fill([1] * s.shape.rank, tf.constant(missing[s.dtype], s.dtype)) for name, s in inputs.items() if name not in given}
+    return {**absent, **given}
+
+
+def test_several_protocols_have_their_metrics_by_name(data: DataDirectory, tmp_path: Path) -> None:
+    result = _run(data, tmp_path / "ease", "ease", "--hparams", "protocols=sampled:10,full")
+    assert list(result["metrics"]["test"]) == ["sampled:10", "full"]
+    assert "10 distinct negatives a user" in result["protocol"]["sampled:10"]
+    assert "full corpus" in result["protocol"]["full"]
+    assert result["epochs"] == 1
+    assert result["metrics"]["valid"].keys() == result["metrics"]["test"]["sampled:10"].keys()
+
+
+def test_a_killed_run_ends_with_the_same_numbers(data: DataDirectory, tmp_path: Path) -> None:
+    config = _config(data, "bpr")
+    whole = Estimator(config, tmp_path / "whole")
+    expected = train_and_evaluate(whole, TrainSpec(), EvalSpec())
+    part = Estimator(config, tmp_path / "part")
+    part.train(TrainSpec(max_steps=int(whole.loop.step) // 2))
+    assert 0 < int(part.loop.step) < int(whole.loop.step)
+    assert train_and_evaluate(Estimator(config, tmp_path / "part"), TrainSpec(), EvalSpec()) == expected
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"loss": "bce", "num_negatives": 3},
+        {"loss": "hinge", "margin": 0.1},
+        {"loss": "sampled_softmax", "num_negatives": 7, "negative_alpha": 0.5},
+        {"loss": "in_batch_softmax"},
+        {"loss": "full_softmax"},
+    ],
+    ids=lambda training: training["loss"],
+)
+def test_every_loss_falls(data: DataDirectory, tmp_path: Path, training: dict[str, Any]) -> None:
+    estimator = Estimator(_config(data, "bpr", learning_rate=0.05, **training), tmp_path / "run")
+    train_and_evaluate(estimator, TrainSpec(), EvalSpec())
+    losses = [line["loss"] for line in estimator.run.epochs()]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+def test_neumf_begins_with_other_runs(data: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    sizes = {"gmf": ["embedding_dim=4"], "mlp_ncf": ["embedding_dim=6", "hidden_units=5,3"]}
+    for model, hparams in sizes.items():
+        _run(data, tmp_path / model, model, "--hparams", *hparams)
+    starts = ["--warm_start", str(tmp_path / "gmf"), str(tmp_path / "mlp_ncf")]
+    shape = ["--hparams", "gmf_dim=4", "mlp_dim=6", "hidden_units=5,3"]
+    capsys.readouterr()
+    result = _run(data, tmp_path / "neumf", "neumf", *starts, *shape)
+    assert result["model"] == "neumf"
+    assert "Begins with" in capsys.readouterr().out
+    assert json.loads((tmp_path / "neumf" / "config.json").read_text())["warm_start"] == starts[1:]
+    shutil.rmtree(tmp_path / "gmf")
+    # What it begins with is no longer needed once it has begun.
+    assert _run(data, tmp_path / "neumf", "neumf", *starts, *shape) == result
+    with pytest.raises(ColonnadeError, match="is no run directory"):
+        _run(data, tmp_path / "another", "neumf", *starts, *shape)
+
+
+@pytest.mark.parametrize(
+    ("model", "hparams", "message"),
+    [
+        ("nfm", [], "Model 'nfm' is for ranking, and data set 'strings' for matching. Use a matching model"),
+        ("bpr", ["threshold=0.3"], "threshold would do nothing: the task is matching, and it is of binary. Leave it out."),
+        ("bpr", ["protocols=fall"], "Unknown protocol 'fall'. Did you mean 'full'?"),
+        ("bpr", ["protocols=file"], "Protocol 'file' ranks candidates that the data set lists, and 'strings' lists none"),
+        ("bpr", ["loss=full_softmax", "num_negatives=3"], "num_negatives would do nothing: the loss full_softmax draws none"),
+        ("sasrec", ["loss=in_batch_softmax"], "The loss in_batch_softmax takes one positive an example, and this model has several"),
+        ("bpr", ["cutoffs=0"], "Training setting 'cutoffs': input should be greater than 0"),
+    ],
+)
+def test_mistakes_are_one_clear_line(data: DataDirectory, tmp_path: Path, model: str, hparams: list[str], message: str) -> None:
+    flags = ["--hparams", *hparams] if hparams else []
+    with pytest.raises(ColonnadeError) as error:
+        _run(data, tmp_path / "run", model, *flags)
+    assert message in str(error.value)
+
+
+def test_a_matching_model_wants_matching_data() -> None:
+    with pytest.raises(ColonnadeError, match="Model 'bpr' is for matching, and data set 'movielens_100k' for binary"):
+        task.main(["--model", "bpr", "--dataset", "movielens_100k"])
