@@ -55,7 +55,9 @@ def recbole(python: Path, *arguments: str) -> Iterator[dict[str, Any]]:
 
 def run_peers(results: Results, python: Path, minutes: float | None, again: bool, beside: Sequence[str]) -> None:
     """Trains RecBole's models that are missing, of those beside our rows."""
-    for row in sorted((row for ours in beside for row in PEERS.get(ours, ())), key=lambda row: _MINUTES.get(row.removeprefix("RecBole "), 0.0)):
+    for row in sorted(
+        (row for ours in beside for row in PEERS.get(ours, ())), key=lambda row: _MINUTES.get(row.removeprefix("RecBole "), 0.0)
+    ):
         model = row.removeprefix("RecBole ")
         seeds = [_FIRST_SEED + i for i in range(_SEEDS.get(model, 1))]
         wanted = [seed for seed in seeds if again or (PEERS_RECIPE, row, seed) not in results.runs]
@@ -129,7 +131,9 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=("peers", "train", "speed"), default=("peers", "train", "speed"))
     parser.add_argument("--tables", nargs="+", choices=list(INPUTS), default=list(INPUTS), help="recipes to train")
     rows = sorted({row for recipe in INPUTS for row, _ in all_runs(recipe)})
-    parser.add_argument("--rows", nargs="+", choices=rows, metavar="ROW", help="rows of the recipes, and what RecBole has beside them; all where not given")
+    parser.add_argument(
+        "--rows", nargs="+", choices=rows, metavar="ROW", help="rows of the recipes, and what RecBole has beside them; all where not given"
+    )
     parser.add_argument("--seeds", type=int, help="the first so many of each row alone; all where not given")
     parser.add_argument("--again", action="store_true", help="do also what is finished, of the parts asked for")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time, each with its share of the cores")

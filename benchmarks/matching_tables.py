@@ -134,8 +134,9 @@ TABLES = (
         text=(
             "943 users, 1,682 films; the last film of each user is for test, the one before it for validation, each against all films that "
             "the user has not rated before; recall@10 is HR@10, as there is one film to find. RecBole has its defaults for a model: MRR@10 "
-            "on validation ends its training after 10 epochs without a better one. It holds times as float32, whose steps are 64 s here, "
-            "so that with the file as it comes another film than the last is the test film of 149 users; it is given the file in the order "
+            "on validation ends its training after 10 epochs without a better one; its ties fall as they come. "
+            "It holds times as float32, whose steps are 64 s here, so that with the file as it comes another film than "
+            "the last is the test film of 149 users; it is given the file in the order "
             "of time, and splits as we do. (As it comes, seed 2020, on that other split: BPR .1166 / .0631, NeuMF .1220 / .0679.) For its "
             "models of sequences RecBole masks no films that were seen; its rows here mask them, as ours do, and what its own evaluation "
             "says is below the table. Its Caser advises a history of 10 films and has 50 by default: both are here. Target: the best "
