@@ -26,7 +26,9 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "ann": ["faiss-cpu>=1.8"],
         "test": [
+            "faiss-cpu>=1.8",
             "hypothesis",
             "mypy",
             "pandas-stubs",

@@ -79,7 +79,7 @@ def check_retrieval(
     # The job's own transformed items against their raw values through the export.
     described = items.described(spec)
     count = next(iter(described.values())).shape[0]
-    vectors = item_vectors(model, {name: values[:count] for name, values in items.features.items()})
+    vectors = item_vectors(model, spec, {name: values[:count] for name, values in items.features.items()})
     check_scores(loaded, {"candidate": to_tensors(described)}, {"embedding": tf.cast(vectors, tf.float32)}, tolerance)
 
     brute = BruteForce(model, spec, items)

@@ -14,12 +14,13 @@ from feature_specs.spec import FeatureSpec
 from serving.checks import Rows
 from serving.items import Items
 from serving.matching_module import DEFAULT_K, PairScorer
-from serving.module import Scorer, live_scores, output_names
+from serving.module import Scorer, live_scores
 from serving.ranked import BruteForce, relative
 from serving.retrieval import MatchingScorer
 from serving.samples import asking, only, rows_of
 from serving.sides import item_side, seen_name, user_side
 from serving.signatures import to_examples, to_tensors
+from serving.versions import output_names
 
 
 class Scores(NamedTuple):

@@ -63,8 +63,9 @@ class MatchingServingModule(ServingModule):
         check_names(spec)
         scorer = PairScorer(model, spec)
         super().__init__(scorer, spec, transform)
-        vectors, geometry = index_of(model, items.features)
+        vectors, geometry = index_of(model, spec, items.features)
         self.candidate_vectors = tf.Variable(vectors, trainable=False, name="candidate_vectors")
+        self.geometry = tf.Variable(geometry, trainable=False, name="geometry")
         self.item_ids = tf.Variable(items.raw_ids, trainable=False, name="item_ids")
         # Lies with the variables: many items would be too much for the constants of a graph.
         self.numbers = tf.lookup.experimental.MutableHashTable(self.item_ids.dtype, tf.int32, -1, name="numbers")

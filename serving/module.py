@@ -22,11 +22,6 @@ class Scorer(Protocol):
         """Returns the logits `[B]` of transformed features, as `signatures.to_scorer_inputs` gives them."""
 
 
-def output_names(spec: FeatureSpec) -> tuple[str, ...]:
-    """Returns what the scores of the spec's task are called."""
-    return ("predictions",) if spec.label.task == "regression" else ("logits", "probabilities")
-
-
 def scores(spec: FeatureSpec, scorer: Scorer, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Returns the named outputs of a live scorer for transformed features, each `[B]` float32."""
     logits = scorer(features, training=False)

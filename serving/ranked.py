@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from feature_specs.spec import FeatureSpec
 from serving.items import Items
-from serving.matching_module import PairScorer
-from serving.retrieval import MatchingScorer, finite, index_of
+from serving.retrieval import MatchingScorer, compiled, finite, index_of
+from serving.sides import user_side
 from serving.signatures import MISSING
 
 _MOST_SCORES = 1 << 24
@@ -48,15 +48,15 @@ class BruteForce:
     def __init__(self, model: MatchingScorer, spec: FeatureSpec, items: Items) -> None:
         self._items, self._numbers = items, items.numbers()
         self._missing = MISSING[spec.item_feature.dtype] or b""
-        vectors, _ = index_of(model, items.features)
-        scorer = PairScorer(model, spec)
+        vectors, geometry = index_of(model, spec, items.features)
         self._is_coarse = vectors.dtype != tf.float32
         self._at_once = max(1, _MOST_NUMBERS // (items.count * int(vectors.shape[1])))
 
         def scores(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-            return finite(model.score(tf.cast(scorer.query(features), vectors.dtype), vectors))
+            query = model.query(features)
+            return finite(model.score(query if geometry == "other" else tf.cast(query, vectors.dtype), vectors))
 
-        self._scores = tf.function(scores, autograph=False, reduce_retracing=True)
+        self._scores = compiled(user_side(spec), scores)
 
     @property
     def most_rows(self) -> int:

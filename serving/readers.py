@@ -73,7 +73,7 @@ def find_reader(path: Path, spec: FeatureSpec | None = None, like_source: bool =
         ColonnadeError: The file is missing, empty or of no known format.
     """
     if not path.is_file():
-        raise ColonnadeError(f"There is no input file {str(path)!r}. Give --input a CSV, TSV, JSON lines or Parquet file.")
+        raise ColonnadeError(f"There is no input file {str(path)!r}. Give a CSV, TSV, JSON lines or Parquet file.")
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if not like_source and suffix not in _READERS:
         raise ColonnadeError(

@@ -8,6 +8,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from feature_specs.spec import FeatureSpec
+from serving.sides import item_side
+
 Geometry = Literal["inner", "distance", "other"]
 _BUDGET = 1 << 24  # numbers that one block's scores, or the vectors made for them, may take: 64 MB
 _EMBEDDED_AT_ONCE = 1 << 16
@@ -62,7 +65,7 @@ def top_items(
         seen: Items that are no candidates for a row.
         geometry: What `score` is.
     """
-    query = tf.cast(query, vectors.dtype)
+    query = query if geometry == "other" else tf.cast(query, vectors.dtype)
     batch, count, width = tf.shape(query)[0], vectors.shape[0], vectors.shape[1]
     kept = tf.minimum(k, count)
     # Inner products and distances are one product of matrices; other scores have a vector for each pair on their way.
@@ -100,9 +103,17 @@ def finite(scores: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_nan(scores), tf.float32.min, tf.maximum(scores, tf.float32.min))
 
 
-def item_vectors(model: MatchingScorer, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+def compiled(side: FeatureSpec, function: Callable[[dict[str, tf.Tensor]], tf.Tensor]) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+    """Returns a function of the transformed features of one side as a graph, traced once for all sizes."""
+    shapes: dict[str, list[int | None]] = {"single": [None], "list": [None, None]}
+    specs = {c.name: tf.TensorSpec(shapes.get(c.layout, [None, c.size]), c.dtype, name=c.name) for c in side.outputs}
+    graph = tf.function(function, autograph=False, input_signature=[specs]).get_concrete_function()
+    return lambda features: graph({name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()})
+
+
+def item_vectors(model: MatchingScorer, spec: FeatureSpec, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Returns the vectors of all items, `[C, Q]`, made some at a time."""
-    embed = tf.function(lambda some: model.candidates(some), autograph=False, reduce_retracing=True)
+    embed = compiled(item_side(spec), lambda some: model.candidates(some))
     count = len(next(iter(features.values())))
     parts = [
         embed({name: values[start : start + _EMBEDDED_AT_ONCE] for name, values in features.items()})
@@ -111,12 +122,12 @@ def item_vectors(model: MatchingScorer, features: Mapping[str, tf.Tensor]) -> tf
     return tf.concat(parts, axis=0) if len(parts) > 1 else parts[0]
 
 
-def index_of(model: MatchingScorer, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, Geometry]:
+def index_of(model: MatchingScorer, spec: FeatureSpec, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, Geometry]:
     """Returns the vectors of all items and what scores are made of them.
 
     Products and distances are taken in float32, whatever the model computes in: scores of half precision tie by the dozen.
     """
-    vectors = item_vectors(model, features)
+    vectors = item_vectors(model, spec, features)
     geometry = geometry_of(model, vectors)
     return (vectors if geometry == "other" else tf.cast(vectors, tf.float32)), geometry
 
@@ -125,7 +136,10 @@ def geometry_of(model: MatchingScorer, vectors: tf.Tensor) -> Geometry:
     """Tells by trying whether scores are inner products, or negative squared distances, of queries and item vectors."""
     dice = np.random.default_rng(0)
     query, others = (tf.cast(dice.normal(size=(rows, vectors.shape[1])), vectors.dtype) for rows in (5, 7))
-    found = np.asarray(tf.cast(model.score(query, others), tf.float64))
+    try:
+        found = np.asarray(tf.cast(model.score(query, others), tf.float64))
+    except (ValueError, tf.errors.OpError):
+        return "other"  # whose queries are of another kind than its items' vectors
     left, right = (np.asarray(tf.cast(one, tf.float64)) for one in (query, others))
     wanted: dict[Geometry, np.ndarray] = {
         "inner": left @ right.T,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
 from feature_specs.features import AnyFeature, MultiValuedFeature
@@ -17,6 +18,7 @@ from serving.convert import convert, missing
 from serving.mixed import one_row, whole
 from serving.readers import Rows, layout_hint, read_rows
 from serving.rejects import Rejects
+from serving.samples import rows_of
 from serving.signatures import RawExamples
 
 
@@ -26,11 +28,13 @@ class Batch(NamedTuple):
     Attributes:
         raw: Raw examples, B rows.
         table: All columns of the file, the same B rows.
+        lines: Number of the line of each row, int64 `[B]`.
         share: Which part of the file has been read so far, from 0 to 1.
     """
 
     raw: RawExamples
     table: pa.Table
+    lines: NDArray[np.int64]
     share: float
 
 
@@ -110,11 +114,11 @@ def _to_batch(path: Path, spec: FeatureSpec, found: dict[str, _Found], rows: Row
                 shown = one_row(rows.table.select([column]), row)[column]
                 reasons.setdefault(row, f"column {column!r}: expected {_expected(feature, weights)}, received {shown!r}")
     if not reasons:
-        return Batch(raw, rows.table, rows.share)
+        return Batch(raw, rows.table, rows.lines, rows.share)
     for row in sorted(reasons):
         rejects.add(path, int(rows.lines[row]), reasons[row], one_row(rows.table, row))
     kept = np.delete(np.arange(rows.table.num_rows), sorted(reasons))
-    return Batch({name: tf.gather(values, kept) for name, values in raw.items()}, rows.table.take(kept), rows.share)
+    return Batch(rows_of(raw, kept), rows.table.take(kept), rows.lines[kept], rows.share)
 
 
 def _expected(feature: AnyFeature, weights: str | None) -> str:

@@ -9,6 +9,7 @@ from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
 
 SPEC_FILE = Path("assets.extra") / "spec.json"
+INDEX_FILE = Path("assets.extra") / "items.faiss"
 
 
 def numbered(export_base: Path) -> list[int]:
@@ -61,3 +62,8 @@ def load_model(version: Path) -> Any:  # noqa: ANN401 (TensorFlow gives what it 
     except (OSError, ValueError, IndexError, tf.errors.OpError) as error:  # IndexError: the variables are cut off
         problem = " ".join(str(error).split()).rstrip(".")
         raise ColonnadeError(f"Export {str(version)!r} cannot be loaded: {problem}. Copy it again, or export again.") from error
+
+
+def output_names(spec: FeatureSpec) -> tuple[str, ...]:
+    """Returns what the scores of the spec's task are called."""
+    return ("predictions",) if spec.label.task == "regression" else ("logits", "probabilities")

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import pytest
 import tensorflow as tf
+import tiny_matching
 
 from feature_specs import FeatureSpec
 from preprocessing.artifacts import DataDirectory
@@ -86,3 +87,26 @@ def _sprinkled(values: Any, token: bytes | None) -> Any:
     flat = values.flat_values if isinstance(values, tf.RaggedTensor) else values
     flat = tf.where(tf.range(tf.size(flat)) % 4 == 1, token, flat)
     return values.with_flat_values(flat) if isinstance(values, tf.RaggedTensor) else flat
+
+
+@pytest.fixture(scope="session")
+def strings(tmp_path_factory: pytest.TempPathFactory) -> DataDirectory:
+    """Matching data: string ids, features on both sides, a history."""
+    return tiny_matching.build(tiny_matching.STRINGS, tmp_path_factory.mktemp("matching") / "strings", "u", "i")
+
+
+@pytest.fixture(scope="session")
+def integers(tmp_path_factory: pytest.TempPathFactory) -> DataDirectory:
+    """Matching data: integer ids alone."""
+    return tiny_matching.build(tiny_matching.INTEGERS, tmp_path_factory.mktemp("matching") / "integers")
+
+
+@pytest.fixture(scope="session")
+def inner_model(strings: DataDirectory) -> tiny_matching.TinyMatching:
+    return tiny_matching.TinyMatching(strings)
+
+
+@pytest.fixture(scope="session")
+def matching(inner_model: tiny_matching.TinyMatching, strings: DataDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported matching model with string ids, features on both sides and a history."""
+    return tiny_matching.export(inner_model, strings, tmp_path_factory.mktemp("inner"))

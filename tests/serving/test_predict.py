@@ -74,7 +74,7 @@ def test_csv(exported: Path, flat: Path, tmp_path: Path, capsys: pytest.CaptureF
     }
     said = capsys.readouterr().out
     assert said.startswith("scored 3 rows in ")
-    assert f"with {exported}: {output}; 2 rows could not be read: see {output}.rejected.jsonl" in said
+    assert f"with {exported}: {output}; 2 rows set aside: see {output}.rejected.jsonl" in said
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -126,7 +126,7 @@ def test_an_input_that_has_scores_already_is_refused(exported: Path, tmp_path: P
 
 def test_an_input_without_a_good_row(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("user,age\nu1,old\nu2,older\n")
-    with pytest.raises(ColonnadeError, match=r"No row of .* can be read. The first, line 2: column 'age': expected float32"):
+    with pytest.raises(ColonnadeError, match=r"No row of .* can be scored. The first, line 2: column 'age': expected float32"):
         predict_file(exported, tmp_path / "rows.csv", tmp_path / "out.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv.rejected.jsonl", "rows.csv"]
 
