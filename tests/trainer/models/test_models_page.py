@@ -13,7 +13,8 @@ from trainer.models.registry import get_model, hyper_parameters, list_models
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "models.md").read_text(encoding="utf-8")
-MODELS = [info.name for info in list_models() if info.task == "ranking"]
+PAGES = {"ranking": PAGE, "matching": (DOCS / "matching.md").read_text(encoding="utf-8").partition("## Models")[2].partition("## Losses")[0]}
+MODELS = {info.name: info.task for info in list_models()}
 
 
 def _written(value: Any) -> str:
@@ -22,7 +23,7 @@ def _written(value: Any) -> str:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_and_hyper_parameter(name: str) -> None:
-    lines = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+    lines = [line for line in PAGES[MODELS[name]].splitlines() if line.startswith(f"| `{name}` |")]
     assert len(lines) == 2, "one in the table of papers, one in that of hyper-parameters"
     paper = next(info.paper for info in list_models() if info.name == name)
     link = lines[0].partition("](")[2].partition(")")[0]
@@ -31,8 +32,10 @@ def test_every_model_and_hyper_parameter(name: str) -> None:
         assert f"`{hyper_parameter}={_written(parameter.default)}`" in lines[1], hyper_parameter
 
 
-def test_no_other_model_is_named() -> None:
-    assert {line.split("`")[1] for line in PAGE.splitlines() if line.startswith("| `")} == set(MODELS)
+@pytest.mark.parametrize("task", PAGES)
+def test_no_other_model_is_named(task: str) -> None:
+    named = {line.split("`")[1] for line in PAGES[task].splitlines() if line.startswith("| `")}
+    assert named == {name for name, its in MODELS.items() if its == task}
 
 
 def test_every_activation() -> None:

@@ -28,6 +28,8 @@ class SASRec(MatchingModel):
         num_layers, num_heads: Blocks, and the heads of each.
         dropout: Rate, on the vectors of the history and in the blocks.
         max_length: How many of the last items it reads.
+        normalize: Whether both vectors are scaled to length 1, as softmax losses like it (Zhai et al., ICML 2024; with temperature .05).
+        temperature: What scores are divided by.
     """
 
     loss = "bce"
@@ -43,10 +45,14 @@ class SASRec(MatchingModel):
         num_heads: int = 1,
         dropout: float = 0.2,
         max_length: int = 50,
+        normalize: bool = False,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         check_sizes(num_layers=num_layers, max_length=max_length)
-        self.max_length = max_length
+        if temperature <= 0:
+            raise ValueError(f"temperature should be above 0. Received: {temperature}.")
+        self.max_length, self.normalize, self.temperature = max_length, normalize, temperature
         self.items = inputs.items(embedding_dim, initializer=keras.initializers.GlorotUniform())
         self.positions = self.add_weight(shape=(max_length, self.items.width), initializer="glorot_uniform", name="positions")
         self.dropout = Dropout(dropout, name="dropout")
@@ -62,10 +68,13 @@ class SASRec(MatchingModel):
         for block in self.blocks[:-1]:
             steps = block(steps)
         if all_positions:
-            return self.norm(self.blocks[-1](steps))
+            return self._scaled(self.norm(self.blocks[-1](steps))) / self.temperature
         last = self.norm(tf.squeeze(self.blocks[-1](steps, last=tf.maximum(lengths - 1, 0)), 1))
-        return last * tf.cast(lengths > 0, last.dtype)[:, tf.newaxis]
+        return self._scaled(last) * tf.cast(lengths > 0, last.dtype)[:, tf.newaxis] / self.temperature
 
     def candidates(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns the items' vectors, `[C, D]`."""
-        return self.items(features)
+        return self._scaled(self.items(features))
+
+    def _scaled(self, vectors: tf.Tensor) -> tf.Tensor:
+        return tf.math.l2_normalize(vectors, axis=-1) if self.normalize else vectors
