@@ -40,9 +40,11 @@ class TrainingConfig(BaseModel):
         loss: Matching: what is minimised; that of the model's paper where not given. See `trainer.matching.losses`.
         num_negatives: Matching: items drawn for each positive (for the batch, where all positives share them); the paper's where not given.
         negative_alpha: Matching: negatives are drawn by popularity to this power; 0 draws uniformly.
-        exclude_seen_negatives: Matching: whether no negative is an item that the user has in training. Where not given, none of a positive's
-            own is, and those of the rest of the batch may be: to look that up there costs more than it is worth.
+        exclude_seen_negatives: Matching: whether no negative is an item that the user has in training. Where not given, none of a
+            positive's own is, and those of the rest of the batch may be: to look that up there costs more than it is worth.
         margin: Matching: of the hinge loss.
+        refit: Matching: whether the model is trained anew on training and validation together, for the number of epochs that was best,
+            before the test split is scored and the model exported.
         protocols: Matching: how to evaluate, the first picks the best epoch: "full" (against all items), "sampled:N" (against N drawn items
             that the user never had; "sampled:N:any": that may be among them), "file" (against the items listed in the data set's file).
         cutoffs: Matching: each K of the metrics; the first picks the best epoch.
@@ -80,6 +82,7 @@ class TrainingConfig(BaseModel):
     negative_alpha: NonNegativeFloat = 0.0
     exclude_seen_negatives: bool | None = None
     margin: PositiveFloat = 0.5
+    refit: bool = False
     protocols: Annotated[tuple[str, ...], Field(min_length=1)] = ("full",)
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10,)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -157,7 +157,7 @@ class Estimator:
         return self.loop.model
 
     def _prepare_scoring(self) -> None:
-        if not self.loop.restore_weights(self.run.best):
+        if not (self.loop.restore_weights(self.run.refitted) or self.loop.restore_weights(self.run.best)):
             self.loop.restore(self.run.last)
             self.loop.finish_rows()
 
@@ -183,7 +183,7 @@ class Estimator:
         self._open_split(split)
         training = self.config.training
         if self.matching is not None:
-            return self.matching.batches(self.data, self.loop.model, batch_size)
+            return self.matching.batches(self.data.shards(split), self.loop.model, batch_size)
         shuffle_rows = training.shuffle_rows if shuffle else 0
         return ParquetBatches(self.data.shards(split), self.spec, batch_size, shuffle_rows=shuffle_rows, seed=training.seed)
 
@@ -207,7 +207,7 @@ class Estimator:
     def fit_closed_form(self) -> None:
         """Sets the weights of a matching model that is not trained by gradients."""
         if self.matching is not None:
-            self.matching.fit_closed_form(self.data, self.loop.model)
+            self.matching.fit_closed_form(self.data.shards("train"), self.loop.model)
 
     def _fit(self, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
         fit = fit_epochs if self._columns is None else fit_steps

@@ -7,7 +7,8 @@ from typing import Any
 
 from serving.skew import compare_sample
 from trainer.estimator import Estimator
-from trainer.matching.side import Metrics, only_or_all
+from trainer.matching.refit import refit
+from trainer.matching.side import Metrics, first_of, only_or_all
 from trainer.run import RunDirectory
 
 _SHOWN = ("auc", "gauc", "log_loss", "normalized_entropy", "pr_auc", "accuracy", "precision", "recall", "ece", "rmse", "mae")
@@ -63,13 +64,17 @@ def _scores(estimator: Estimator) -> tuple[Metrics, Metrics, dict[str, float]]:
     """Returns the metrics of validation and test, by protocol where there are several, and the shares of the parts on the test split."""
     if estimator.matching is None:
         return estimator.evaluate_parts("valid")[0], *estimator.evaluate_parts("test")
-    valid, _ = estimator.evaluate_parts("valid")  # with the best weights, which stay
+    estimator.loop.restore_weights(estimator.run.best)
+    valid = first_of(estimator.evaluate_by_protocol("valid"))
+    refit(estimator)
+    estimator.loop.restore_weights(estimator.run.refitted)
     return valid, only_or_all(estimator.evaluate_by_protocol("test")), {}
 
 
 def _protocol(estimator: Estimator) -> str | dict[str, str]:
     """Returns what the test metrics mean; of several protocols, each."""
-    ending = f"; best epoch by validation {estimator.task.monitor}; test scored once"
+    anew = "; trained anew with the validation split for as many epochs" if estimator.run.config.training.refit else ""
+    ending = f"; best epoch by validation {estimator.task.monitor}{anew}; test scored once"
     if estimator.matching is None:
         return f"{estimator.spec.split.type} split{ending}"
     texts = {name: text + ending for name, text in estimator.matching.protocol_texts("test").items()}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_specs.errors import ColonnadeError
-from trainer.data import ParquetBatches
 from trainer.evaluation import SCORING_BATCH, keep_best, run_exporters, summary_line
 from trainer.loop import Loop
 from trainer.matching.side import first_of
@@ -48,7 +47,7 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
         if isinstance(loop.model, MatchingModel) and loop.model.closed_form:
             estimator.fit_closed_form()
         else:
-            _train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first))
+            train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first))
         seconds = {"train": time.perf_counter() - started}
         out_of_steps = max_steps is not None and int(loop.step) >= max_steps
         if last < train.num_batches and not evaluated:
@@ -81,7 +80,8 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
             return
 
 
-def _train_epoch(loop: Loop, train: ParquetBatches, checkpoints: Path, last: int, progress: EpochProgress) -> None:
+def train_epoch(loop: Loop, train: Any, checkpoints: Path, last: int, progress: EpochProgress) -> None:  # noqa: ANN401 (any batches)
+    """Trains from where the loop stands in the epoch to its batch `last`, with a checkpoint every so many steps."""
     config = loop.config
     iterator = iter(train.dataset(loop.position.epoch, loop.position.batch))
     with progress, train.errors_of_reading():

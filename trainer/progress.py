@@ -12,12 +12,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from trainer.data import ParquetBatches
+from trainer.matching.batches import InteractionBatches
 
 
 class EpochProgress:
     """A line with examples per second and the time left in the epoch."""
 
-    def __init__(self, epoch: int, epochs: int, data: ParquetBatches, first_batch: int) -> None:
+    def __init__(self, epoch: int, epochs: int, data: ParquetBatches | InteractionBatches, first_batch: int) -> None:
         self._data, self._batch = data, first_batch
         self._bar = tqdm(
             total=data.num_rows,

@@ -126,6 +126,11 @@ class RunDirectory:
         return self.path / "checkpoints" / "best"
 
     @property
+    def refitted(self) -> Path:
+        """Folder of the weights that were trained anew with the validation split, where that was asked for."""
+        return self.path / "checkpoints" / "refitted"
+
+    @property
     def is_finished(self) -> bool:
         """Whether training, evaluation and export have all ended well."""
         return (self.path / "_SUCCESS").is_file()

@@ -133,7 +133,7 @@ class RegressionTask(RankingTask):
 
 
 TASKS: dict[str, type[RankingTask]] = {"binary": BinaryTask, "regression": RegressionTask}
-MATCHING_SETTINGS = ("loss", "num_negatives", "negative_alpha", "exclude_seen_negatives", "margin", "protocols", "cutoffs")
+MATCHING_SETTINGS = ("loss", "num_negatives", "negative_alpha", "exclude_seen_negatives", "margin", "refit", "protocols", "cutoffs")
 _SETTINGS = {**{name: kind.settings for name, kind in TASKS.items()}, "matching": MATCHING_SETTINGS}
 
 

@@ -119,6 +119,18 @@ def test_a_killed_run_ends_with_the_same_numbers(data: DataDirectory, tmp_path: 
     assert train_and_evaluate(Estimator(config, tmp_path / "part"), TrainSpec(), EvalSpec()) == expected
 
 
+def test_a_refit_has_seen_the_validation_items(data: DataDirectory, tmp_path: Path) -> None:
+    plain = _run(data, tmp_path / "plain", "popularity")
+    refitted = _run(data, tmp_path / "refitted", "popularity", "--hparams", "refit=true")
+    assert "trained anew with the validation split" in refitted["protocol"]
+    assert plain["metrics"]["valid"] == refitted["metrics"]["valid"]
+    assert plain["metrics"]["test"] != refitted["metrics"]["test"]
+    trained = _run(data, tmp_path / "trained", "bpr", "--hparams", "refit=true", "embedding_dim=4")
+    assert trained["skew"]["score"] < 1e-4
+    assert Estimator.load(tmp_path / "trained").evaluate("test") == trained["metrics"]["test"]
+    assert not (tmp_path / "trained" / "refit").exists()
+
+
 @pytest.mark.parametrize(
     "training",
     [
@@ -165,6 +177,7 @@ def test_neumf_begins_with_other_runs(data: DataDirectory, tmp_path: Path, capsy
         ("bpr", ["protocols=file"], "Protocol 'file' ranks candidates that the data set lists, and 'strings' lists none"),
         ("bpr", ["loss=full_softmax", "num_negatives=3"], "num_negatives would do nothing: the loss full_softmax draws none"),
         ("sasrec", ["loss=in_batch_softmax"], "The loss in_batch_softmax takes one positive an example, and this model has several"),
+        ("bpr", ["refit=true", "plateau_factor=0.5"], "refit has no validation that could lower a learning rate"),
         ("bpr", ["cutoffs=0"], "Training setting 'cutoffs': input should be greater than 0"),
     ],
 )

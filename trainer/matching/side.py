@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ class MatchingSide:
         self.task = MatchingTask(training, self.catalogue)
         if "file" in training.protocols and getattr(spec.split, "candidates", None) is None:
             raise ColonnadeError(
-                f"Protocol 'file' ranks candidates that the data set lists, and {spec.name!r} lists none. Name their file in the spec's split "
-                "(candidates), or take another protocol: full, or sampled:100."
+                f"Protocol 'file' ranks candidates that the data set lists, and {spec.name!r} lists none. Name their file in the spec's "
+                "split (candidates), or take another protocol: full, or sampled:100."
             )
         by_id = self.catalogue.by_id(table_rows[spec.item_feature.table_name])
         self.inputs = Inputs(spec, table_rows, pretrained, by_id)
@@ -63,10 +63,10 @@ class MatchingSide:
         """The types of the item-side features of C items."""
         return {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in self.catalogue.features.items()}
 
-    def batches(self, data: DataDirectory, model: MatchingModel, batch_size: int) -> InteractionBatches:
-        """Returns the training split as batches that fit the model and its loss."""
+    def batches(self, shards: Sequence[Path], model: MatchingModel, batch_size: int) -> InteractionBatches:
+        """Returns training shards as batches that fit the model and its loss."""
         return InteractionBatches(
-            data.shards("train"),
+            shards,
             self.spec,
             self.catalogue,
             batch_size=batch_size,
@@ -77,9 +77,9 @@ class MatchingSide:
             seed=self.training.seed,
         )
 
-    def fit_closed_form(self, data: DataDirectory, model: MatchingModel) -> None:
+    def fit_closed_form(self, shards: Sequence[Path], model: MatchingModel) -> None:
         """Sets the weights of a model that is not trained by gradients, from all training interactions."""
-        model.fit_closed_form(read_interactions(data.shards("train")), self.catalogue)
+        model.fit_closed_form(read_interactions(shards), self.catalogue)
 
     def evaluate(self, data: DataDirectory, model: MatchingModel, split: str) -> dict[str, dict[str, float]]:
         """Returns the metrics of a split by protocol, the first of which picks the best epoch."""

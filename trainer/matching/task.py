@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
@@ -33,6 +34,8 @@ class MatchingTask(Task):
     def __init__(self, training: TrainingConfig, catalogue: Catalogue) -> None:
         check_settings(self.name, training)
         check_cutoffs(training.cutoffs)
+        if training.refit and training.plateau_factor < 1:
+            raise ColonnadeError("refit has no validation that could lower a learning rate. Leave out plateau_factor, or refit.")
         for protocol in training.protocols:
             parse_protocol(protocol)
         self.training, self.catalogue = training, catalogue

@@ -13,7 +13,8 @@ from trainer.models.registry import get_model, hyper_parameters, list_models
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "models.md").read_text(encoding="utf-8")
-PAGES = {"ranking": PAGE, "matching": (DOCS / "matching.md").read_text(encoding="utf-8").partition("## Models")[2].partition("## Losses")[0]}
+_MATCHING = (DOCS / "matching.md").read_text(encoding="utf-8")
+PAGES = {"ranking": PAGE, "matching": _MATCHING.partition("## Models")[2].partition("## Losses")[0]}
 MODELS = {info.name: info.task for info in list_models()}
 
 
