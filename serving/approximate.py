@@ -145,14 +145,6 @@ class ApproximateIndex:
         return hits / max(1, sum(map(len, wanted[rows])))
 
 
-def need_faiss() -> None:
-    """Raises ColonnadeError where faiss is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec("faiss") is None:
-        raise ColonnadeError("--index approximate needs faiss, which is not installed: pip install 'colonnade[ann]'.")
-
-
 def _write(path: Path, write: Any) -> None:  # noqa: ANN401 (any function of a path)
     """Writes a file that appears complete; an export that cannot be written to stays as it is."""
     try:

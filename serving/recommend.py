@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,10 +84,8 @@ def recommend_file(
     # Users are in no layout of the data set's own.
     side = asking_side(spec).model_copy(update={"source": Source()})
     check_files(side, users, output, like_source=False)
-    if index == "approximate":
-        from serving.approximate import need_faiss
-
-        need_faiss()
+    if index == "approximate" and find_spec("faiss") is None:
+        raise ColonnadeError("--index approximate needs faiss, which is not installed: pip install 'colonnade[ann]'.")
 
     def answer(model: Any) -> Answer:  # noqa: ANN401 (TensorFlow gives what it restores no type)
         if index == "exact":
