@@ -36,12 +36,14 @@ def run_dir(folder: Path, recipe: str, run: Run) -> Path:
 def train(folder: Path, recipe: str, run: Run, data_dir: str) -> dict[str, Any]:
     """Trains with early stopping by validation, scores the test split once, and returns what the table takes."""
     from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
+    from trainer.finish import scores_by_protocol
 
     first = tuple(str(_trained(folder, recipe, (row, run[1]), data_dir)) for row in WARM_STARTS.get((recipe, run[0]), ()))
     config: RunConfig = run_config(recipe, *run, data_dir).model_copy(update={"warm_start": first})
     estimator = Estimator(config, run_dir(folder, recipe, run))
-    train_and_evaluate(estimator, TrainSpec(), EvalSpec())  # the best weights stay in the model
-    epochs, valid, test = estimator.run.epochs(), estimator.evaluate_by_protocol("valid"), estimator.evaluate_by_protocol("test")
+    train_and_evaluate(estimator, TrainSpec(), EvalSpec())
+    epochs = estimator.run.epochs()
+    valid, test = scores_by_protocol(estimator)
     started = time.perf_counter()
     estimator.evaluate_by_protocol("valid")
     return {

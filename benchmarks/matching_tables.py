@@ -70,7 +70,7 @@ TABLES = (
         text=(
             "The last film of each of 6,040 users against the 99 films that the paper's file lists for the user (98 in the 156 lists that "
             "hold the film itself: there it is left out). The paper picked its epoch on the test file; here the last film of each user in "
-            "the training file picks it, so that training has one film a user less, and it is not trained again with that. "
+            "the training file picks it, against 99 drawn ones; then the model is trained anew with that film too, for as many epochs. "
             "`neumf_pretrained` begins with the runs of `gmf` and `mlp_ncf` of its seed. Published: He et al., WWW 2017, with 32 factors; "
             "popularity scored on the same files; EASE with lambda 500. Target of `gmf`: an independent PyTorch program, which is above "
             "the paper."

@@ -64,11 +64,17 @@ def _scores(estimator: Estimator) -> tuple[Metrics, Metrics, dict[str, float]]:
     """Returns the metrics of validation and test, by protocol where there are several, and the shares of the parts on the test split."""
     if estimator.matching is None:
         return estimator.evaluate_parts("valid")[0], *estimator.evaluate_parts("test")
+    valid, test = scores_by_protocol(estimator)
+    return first_of(valid), only_or_all(test), {}
+
+
+def scores_by_protocol(estimator: Estimator) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """Returns the validation metrics of a matching model's best weights, and the test metrics: after the refit, where one is asked for."""
     estimator.loop.restore_weights(estimator.run.best)
-    valid = first_of(estimator.evaluate_by_protocol("valid"))
+    valid = estimator.evaluate_by_protocol("valid")
     refit(estimator)
     estimator.loop.restore_weights(estimator.run.refitted)
-    return valid, only_or_all(estimator.evaluate_by_protocol("test")), {}
+    return valid, estimator.evaluate_by_protocol("test")
 
 
 def _protocol(estimator: Estimator) -> str | dict[str, str]:
