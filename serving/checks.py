@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
 from serving.items import Items
-from serving.matching_module import DEFAULT_K, PairScorer
+from serving.matching_module import DEFAULT_K
 from serving.ranked import BruteForce, relative
 from serving.refusals import Refused, answer_rows
-from serving.retrieval import MatchingScorer, item_vectors
+from serving.retrieval import MatchingScorer, compiled, item_vectors
 from serving.samples import asking, only, rows_of
 from serving.sides import seen_name, user_side
 from serving.signatures import RawExamples, to_tensors
@@ -85,7 +85,7 @@ def check_retrieval(
     brute = BruteForce(model, spec, items)
     few = np.arange(min(brute.most_rows, len(rows.numbers)))
     raw, features = rows_of(rows.raw, few), rows_of(rows.features, few)
-    queries = {"embedding": tf.cast(PairScorer(model, spec).query(features), tf.float32)}
+    queries = {"embedding": tf.cast(compiled(user_side(spec), lambda some: model.query(some))(features), tf.float32)}
     check_scores(loaded, {"query": to_tensors(only(user_side(spec), raw))}, queries, tolerance)
     asked = asking(spec, raw)
     k = tf.constant(min(items.count, DEFAULT_K))

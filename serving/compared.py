@@ -16,7 +16,7 @@ from serving.items import Items
 from serving.matching_module import DEFAULT_K, PairScorer
 from serving.module import Scorer, live_scores
 from serving.ranked import BruteForce, relative
-from serving.retrieval import MatchingScorer
+from serving.retrieval import MatchingScorer, compiled
 from serving.samples import asking, only, rows_of
 from serving.sides import item_side, seen_name, user_side
 from serving.signatures import to_examples, to_tensors
@@ -75,8 +75,10 @@ class MatchingScores(RankingScores):
     def __init__(self, exported: Any, spec: FeatureSpec, model: MatchingScorer, items: Path | None) -> None:  # noqa: ANN401
         if items is None:
             raise ColonnadeError("Lists of items are compared with those by brute force. Pass items=RUN_DIR/items.parquet.")
-        self._spec, self._pairs = spec, PairScorer(model, spec)
-        super().__init__(exported, spec, self._pairs)
+        super().__init__(exported, spec, PairScorer(model, spec))
+        self._spec = spec
+        self._query = compiled(user_side(spec), lambda features: model.query(features))
+        self._candidates = compiled(item_side(spec), lambda features: model.candidates(features))
         self._items = Items.read(items, spec)
         self._brute = BruteForce(model, spec, self._items)
 
@@ -88,8 +90,8 @@ class MatchingScores(RankingScores):
     def _vectors(self, rows: Rows) -> Scores:
         trained, served = {}, {}
         for signature, side, live in (
-            ("query", user_side(self._spec), self._pairs.query),
-            ("candidate", item_side(self._spec), self._pairs.candidates),
+            ("query", user_side(self._spec), self._query),
+            ("candidate", item_side(self._spec), self._candidates),
         ):
             name = f"{signature} embedding"
             trained[name] = tf.cast(live(rows.features), tf.float32)

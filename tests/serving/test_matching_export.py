@@ -175,6 +175,30 @@ def test_an_export_that_differs_is_not_published(model: type, strings: DataDirec
     assert published(tmp_path / "export") == []
 
 
+class Half(TinyMatching):
+    """Computes in half precision."""
+
+    def query(self, features: Any) -> tf.Tensor:
+        return tf.cast(super().query(features) / 3, tf.bfloat16)
+
+    def candidates(self, features: Any) -> tf.Tensor:
+        return tf.cast(super().candidates(features) / 7, tf.bfloat16)
+
+    def score(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        return super().score(query, candidates) if query.dtype == tf.float32 else tf.cast(super().score(query, candidates), tf.bfloat16)
+
+
+def test_products_of_half_precision_are_taken_in_float32(strings: DataDirectory, tmp_path: Path) -> None:
+    model = Half(strings)
+    version = export(model, strings, tmp_path)
+    assert compare_sample(version, strings.path / "sample.parquet", model).score < 1e-5
+    loaded = tf.saved_model.load(str(version))
+    found = loaded.retrieve(user=tf.constant(["u1"]), k=tf.constant(5))
+    query, ids = loaded.query(user=tf.constant(["u1"]))["embedding"].numpy(), loaded.item_ids.numpy().tolist()
+    numbers = [ids.index(item) for item in found["item_ids"].numpy()[0]]
+    np.testing.assert_allclose(found["scores"], query @ loaded.candidate_vectors.numpy()[numbers].T, rtol=1e-6)
+
+
 @pytest.mark.parametrize("damage", ["none given", "missing", "other columns", "empty", "twice", "no integers"])
 def test_items_that_cannot_be_used_are_refused(damage: str, strings: DataDirectory, integers: DataDirectory, tmp_path: Path) -> None:
     data = integers if damage == "no integers" else strings
