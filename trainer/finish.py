@@ -84,6 +84,9 @@ def _protocol(estimator: Estimator) -> str | dict[str, str]:
     if estimator.matching is None:
         return f"{estimator.spec.split.type} split{ending}"
     texts = {name: text + ending for name, text in estimator.matching.protocol_texts("test").items()}
+    drawn = next(iter(estimator.matching.protocol_texts("valid")))
+    if drawn not in texts:  # no file lists candidates for the validation split
+        texts = {name: text.replace("by validation ", f"by validation ({drawn}) ") for name, text in texts.items()}
     return next(iter(texts.values())) if len(texts) == 1 else texts
 
 

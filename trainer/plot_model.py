@@ -70,14 +70,20 @@ def architecture(
         model(_nothing(features))
         with _recording(model, calls):
             traced = tf.function(model.scored_parts).get_concrete_function(dict(features))
+    of_items = {1} if isinstance(model, MatchingModel) else set()
     for layer, given, outputs in calls:
-        shapes = ", ".join(dict.fromkeys(_shape(tensor) for tensor in outputs))
-        if isinstance(layer, str):
-            boxes.append(Box(layer, [shapes], "logits" if layer == "scores" else "part", _sources(given, made)))
+        sources = _sources(given, made)
+        if sources and sources <= of_items:
+            of_items.add(len(boxes))
+        shapes = ", ".join(dict.fromkeys(_shape(tensor, "C" if len(boxes) in of_items else "B") for tensor in outputs))
+        if layer == "scores":
+            boxes.append(Box(layer, ["[B, C]"], "logits", sources))
+        elif isinstance(layer, str):
+            boxes.append(Box(layer, [shapes], "part", sources))
         else:
             count = int(sum(np.prod(variable.shape) for variable in layer.trainable_variables))
             lines = [f"{type(layer).__name__}  {shapes}", f"{count:,} parameter{'s' * (count > 1)}" if count else ""]
-            boxes.append(Box(layer.name, [line for line in lines if line], "layer", _sources(given, made)))
+            boxes.append(Box(layer.name, [line for line in lines if line], "layer", sources))
         made.update({id(tensor): len(boxes) - 1 for tensor in outputs})
     parts = {} if isinstance(model, MatchingModel) else traced.structured_outputs
     ends = {name: traced.graph.outputs[place] for place, name in enumerate(tf.nest.flatten({name: name for name in parts}))}
@@ -163,9 +169,9 @@ def _sources(tensors: list[Any], made: Mapping[int, int]) -> set[int]:
     return found
 
 
-def _shape(tensor: tf.Tensor) -> str:
+def _shape(tensor: tf.Tensor, first: str) -> str:
     sizes = ["?" if size is None else str(size) for size in tensor.shape]
-    return f"[{', '.join(['B', *sizes[1:]])}]"
+    return f"[{', '.join([first, *sizes[1:]])}]"
 
 
 def plot_model(

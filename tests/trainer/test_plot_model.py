@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from trainer.data import element_spec
 from trainer.layers import Inputs
+from trainer.matching.side import user_features
 from trainer.models.registry import make_model
 from trainer.plot_model import architecture, plot_model
 from trainer.testing import SPEC
+from trainer.testing_matching_data import SPEC as MATCHING
+from trainer.testing_matching_data import catalogue, inputs
 
 FEATURES = element_spec(SPEC)[0]
 
@@ -51,3 +55,14 @@ def test_files(name: str, tmp_path: Path) -> None:
     png, svg = plot_model(make_model(name, Inputs(SPEC), {}), FEATURES, tmp_path / name, name)
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "<svg" in svg.read_text()[:1000]
+
+
+def test_both_sides_of_a_matching_model() -> None:
+    items = {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in catalogue().features.items()}
+    model = make_model("two_tower", inputs(), {"embedding_dim": 4, "hidden_units": (8,), "output_dim": 6})
+    boxes = architecture(model, user_features(MATCHING), items)
+    arrows = {(boxes[source].title, box.title) for box in boxes for source in box.sources}
+    assert {("users", "user_tower"), ("user_tower", "query"), ("item_tower", "candidates")} <= arrows
+    assert {source for source, target in arrows if target == "scores"} == {"query", "candidates"}
+    shapes = {box.title: box.lines[0] for box in boxes}
+    assert (shapes["query"], shapes["candidates"], shapes["scores"]) == ("[B, 6]", "[C, 6]", "[B, C]")
