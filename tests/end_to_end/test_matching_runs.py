@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -68,12 +69,14 @@ def test_a_run_says_its_protocol_and_serves_what_it_evaluated(data: DataDirector
     assert "ndcg@5" in capsys.readouterr().out
 
 
-def test_what_retrieve_gives_is_the_ranking_that_was_evaluated(data: DataDirectory, tmp_path: Path) -> None:
-    result = _run(data, tmp_path / "sasrec", "sasrec", "--hparams", "embedding_dim=4", "max_length=6")
-    retrieve = tf.saved_model.load(str(tmp_path / "sasrec" / result["export"])).signatures["retrieve"]
-    estimator = Estimator.load(tmp_path / "sasrec")
+# A history with an inner product, layers on pairs, features of both sides, a distance, and no training at all.
+@pytest.mark.parametrize("model", ["sasrec", "neumf", "two_tower", "attrec", "ease"])
+def test_what_retrieve_gives_is_the_ranking_that_was_evaluated(data: DataDirectory, tmp_path: Path, model: str) -> None:
+    result = _run(data, tmp_path / model, model)
+    retrieve = tf.saved_model.load(str(tmp_path / model / result["export"])).signatures["retrieve"]
+    estimator = Estimator.load(tmp_path / model)
     catalogue, scorer = Catalogue.load(data.path, data.spec), Scorer(estimator.model)
-    rows = read_rows(data.shards("test"), data.spec, catalogue, max_length=6)
+    rows, users = read_rows(data.shards("test"), data.spec, catalogue, max_length=6), _users(data)
     features = {name: tf.constant(values) for name, values in rows.features(0, rows.num_users).items()}
     candidates = scorer.candidates(catalogue.features, catalogue.num_items)
     best = scorer.best(scorer.queries(features), candidates, rows.seen, np.zeros((rows.num_users, 0), np.int64), 10)
@@ -83,13 +86,19 @@ def test_what_retrieve_gives_is_the_ranking_that_was_evaluated(data: DataDirecto
         if len(seen) > 6:
             continue  # the request's history is cut to 6 items by the spec; evaluation leaves out all that were seen
         history = tf.constant([[catalogue.raw_ids[number] for number in seen]])
-        found = retrieve(
-            **_defaults(retrieve, user=tf.constant(["u1"]), history=history, k=tf.constant(10), exclude_seen=tf.constant(True))
-        )
+        user, age = users[row]
+        request = {"user": tf.constant([user]), "age": tf.constant([age]), "history": history}
+        found = retrieve(**_defaults(retrieve, **request, k=tf.constant(10), exclude_seen=tf.constant(True)))
         assert found["item_ids"][0].numpy().tolist() == [catalogue.raw_ids[number] for number in best.items[row]]
         np.testing.assert_allclose(found["scores"][0], best.negatives[row], rtol=1e-4, atol=1e-5)
         compared += 1
     assert compared > 5
+
+
+def _users(data: DataDirectory) -> list[tuple[str, float]]:
+    """Returns the name and age of the user of each test row, in order; user n is 20 + n years old."""
+    names = [name.decode() for path in data.shards("test") for name in pq.read_table(path)["_user"].to_pylist()]
+    return [(name, 20.0 + int(name[1:])) for name in names]
 
 
 def _defaults(signature: Any, **given: tf.Tensor) -> dict[str, tf.Tensor]:
