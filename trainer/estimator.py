@@ -275,11 +275,11 @@ class Estimator:
         if self._columns is not None:
             self._columns.keep_sample(batches, self.run.path)
 
-    def metrics(self, scores: Scores, data: ParquetBatches | InputFnBatches | None) -> dict[str, float]:
-        """Returns the task's metrics of all rows of `data`; without groups where it is not given."""
+    def metrics(self, scores: Scores, data: ParquetBatches | InputFnBatches) -> dict[str, float]:
+        """Returns the task's metrics of all rows of `data`."""
         if not isinstance(self.task, RankingTask):
             raise TypeError("a matching model is evaluated by protocol")
-        return self.task.metrics(scores.labels, scores.logits, group_codes(data.read_column("_group")) if data else None)
+        return self.task.metrics(scores.labels, scores.logits, group_codes(data.read_column("_group")))
 
 
 def train_and_evaluate(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec) -> dict[str, float]:

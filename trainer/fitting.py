@@ -14,6 +14,7 @@ from trainer.matching.side import first_of
 from trainer.models.base import MatchingModel
 from trainer.progress import EpochProgress, log_events, plot_curves
 from trainer.specs import EvalSpec, TrainSpec
+from trainer.tasks import RankingTask
 
 if TYPE_CHECKING:
     from trainer.estimator import Estimator
@@ -110,10 +111,10 @@ class _Evaluation:
     def __call__(self, loss: float, examples_per_second: float, seconds: dict[str, float]) -> dict[str, Any]:
         started = time.perf_counter()
         loop, task = self.estimator.loop, self.estimator.task
-        if self.estimator.matching is not None:
+        if not isinstance(task, RankingTask):
             return self._by_protocol(loss, examples_per_second, seconds, started)
         sampled = loop.score(self.train, max_batches=self.sampled_batches)
-        train = self.estimator.metrics(sampled, None)
+        train = task.metrics(sampled.labels, sampled.logits, None)
         valid = self.estimator.metrics(loop.score(self.valid), self.valid)
         self._keep(valid, seconds, started)
         shown = f"epoch {loop.position.epoch}: loss {loss:.5f}  train {task.monitor} {train[task.monitor]:.5f}  "

@@ -87,7 +87,7 @@ CHAINS = {
     "adagrad": [
         Kill(NAMING[0], NAMING[1], 3, 7, _tear_the_unfinished_checkpoint),  # two calls a checkpoint: in the second one, at step 14
         Kill("trainer.progress", "log_events", 1, 14),  # the first epoch is in metrics.jsonl, its checkpoint is not written
-        Kill("trainer.fitting", "_train_epoch", 3, 34),  # between the second epoch and the third
+        Kill("trainer.fitting", "train_epoch", 3, 34),  # between the second epoch and the third
         Kill("pathlib", "Path.replace", 3, 51, _result_is_there),  # metrics.jsonl, result.json, _SUCCESS
     ],
 }

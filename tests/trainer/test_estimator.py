@@ -96,14 +96,14 @@ def test_a_look_at_the_best_weights_does_not_change_what_follows(
     whole = Estimator(config, tmp_path / "whole")
     expected = train_and_evaluate(whole, TrainSpec(), EvalSpec())
     stopped = Estimator(config, tmp_path / "stopped")
-    train_epoch = fitting._train_epoch
+    train_epoch = fitting.train_epoch
 
     def stop_in_epoch_2(*args: Any) -> None:
         if stopped.loop.position.epoch == 1:
             raise KeyboardInterrupt
         train_epoch(*args)
 
-    monkeypatch.setattr(fitting, "_train_epoch", stop_in_epoch_2)
+    monkeypatch.setattr(fitting, "train_epoch", stop_in_epoch_2)
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(stopped, TrainSpec(), EvalSpec())
     monkeypatch.undo()
