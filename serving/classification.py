@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from serving.assets import state_sizes
+
 METHODS = {"classify": tf.saved_model.CLASSIFY_METHOD_NAME, "regress": tf.saved_model.REGRESS_METHOD_NAME}
 CLASSES = ("0", "1")
 _OF_TASK = {"binary": ("classify", "regress"), "regression": ("regress",), "matching": ("classify", "regress")}
@@ -61,14 +63,18 @@ def functions(task: str, predict_examples: Callable[[tf.Tensor], Mapping[str, tf
 
 
 def save(module: Any, version: Path) -> None:  # noqa: ANN401 (a tf.Module with `signatures`)
-    """Writes a SavedModel whose signatures carry the method names that TF Serving looks for, and a fingerprint that fits it."""
+    """Writes a SavedModel with the method names that TF Serving looks for, the sizes of its assets, and a fingerprint that fits it."""
+    from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.saved_model.fingerprinting_utils import write_fingerprint
 
     tf.saved_model.save(module, str(version), signatures=module.signatures)
+    path = version / "saved_model.pb"
+    proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    (graph,) = proto.meta_graphs
     # `save` calls every signature's method "predict".
-    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(version))
     for name in METHODS.keys() & module.signatures.keys():
-        updater.replace_method_name(name, METHODS[name])
-    updater.save()
+        graph.signature_def[name].method_name = METHODS[name]
+    state_sizes(graph, version / "assets")
+    path.write_bytes(proto.SerializeToString(deterministic=True))
     # The signatures are part of the fingerprint, which was of the file before.
     write_fingerprint(str(version))

@@ -1,8 +1,8 @@
 """Which versions a folder holds, and whether one is complete: a copy in progress must never be loaded.
 
 Our exporter renames a version into place, but `cp -r`, rsync and downloads write file after file, in any order, and a vocabulary cut off in
-the middle would load without an error. So a version counts when everything that its graph names is there and none of its files has changed
-for a while; and should its files change after all, it is loaded again.
+the middle would load without an error. So a version counts when everything that its graph names is there, assets with the sizes that our
+exporter states, and none of its files has changed for a while; and should its files change after all, it is loaded again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feature_specs.errors import ColonnadeError
+from serving.assets import stated_sizes
 
 _SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
 MODEL_FILE = "saved_model.pb"
@@ -79,7 +80,7 @@ def check_export(export_dir: Path) -> None:
 
 
 def missing_from(version: Path) -> str | None:
-    """Returns what a version lacks of what its graph names, or None where it is complete."""
+    """Returns a clause that says what a version lacks of what its graph names, or None where it is complete."""
     # Imported here: `check_export` is to find a mistake before TensorFlow is loaded.
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
@@ -88,21 +89,26 @@ def missing_from(version: Path) -> str | None:
     try:
         proto.ParseFromString((version / MODEL_FILE).read_bytes())
     except FileNotFoundError:
-        return MODEL_FILE
+        return f"{MODEL_FILE} is missing"
     except (DecodeError, OSError):
-        return f"the rest of {MODEL_FILE}"
+        return f"the rest of {MODEL_FILE} is missing"
     if not proto.meta_graphs:
-        return f"the graph in {MODEL_FILE}"
+        return f"the graph in {MODEL_FILE} is missing"
     for graph in proto.meta_graphs:
+        sizes = stated_sizes(graph)
         for asset in graph.asset_file_def:
-            if not (version / "assets" / asset.filename).is_file():
-                return f"assets/{asset.filename}"
+            try:
+                size = (version / "assets" / asset.filename).stat().st_size
+            except OSError:
+                return f"assets/{asset.filename} is missing"
+            if size != sizes.get(asset.filename, size):
+                return f"assets/{asset.filename} is {size} of {sizes[asset.filename]} bytes"
     if not any(graph.HasField("saver_def") for graph in proto.meta_graphs):
         return None
     folder = version / "variables"
     if not (folder / "variables.index").is_file():
-        return "variables/variables.index"
+        return "variables/variables.index is missing"
     shards = [found for found in map(_SHARD.fullmatch, sorted(os.listdir(folder))) if found]
     if not shards or len(shards) != int(shards[0][2]):
-        return "a shard of variables/variables.data"
+        return "a shard of variables/variables.data is missing"
     return None

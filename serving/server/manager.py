@@ -201,8 +201,8 @@ class ModelManager:
         if missing is not None:
             self._looks[number] = look
             if not is_served:
-                self._set(number, Status("START", StatusCode.UNAVAILABLE, f"It is not complete: {missing} is missing."))
-            _log.warning("Version %d of %s is not complete%s: %s is missing.", number, self._path, _kept(self._latest), missing)
+                self._set(number, Status("START", StatusCode.UNAVAILABLE, f"It is not complete: {missing}."))
+            _log.warning("Version %d of %s is not complete%s: %s.", number, self._path, _kept(self._latest), missing)
             return is_served
         return self._load(number, path, look) or is_served
 

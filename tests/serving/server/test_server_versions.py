@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from toy_server import Stubs, ask, predict, predict_request
 
 from feature_specs.errors import ColonnadeError
+from serving.assets import stated_sizes
 from serving.server import Options, Server
 from serving.server.folders import missing_from, versions_in
 from serving.warmup_requests import WARMUP_FILE
@@ -147,14 +149,47 @@ def test_what_is_missing_from_a_copy(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "2", copy)
     assert missing_from(copy) is None
     for name, said in (
-        ("variables/variables.data-00000-of-00001", "a shard of variables/variables.data"),
-        ("variables/variables.index", "variables/variables.index"),
-        ("saved_model.pb", "saved_model.pb"),
+        ("variables/variables.data-00000-of-00001", "a shard of variables/variables.data is missing"),
+        ("variables/variables.index", "variables/variables.index is missing"),
+        ("saved_model.pb", "saved_model.pb is missing"),
     ):
         os.remove(copy / name)
         assert missing_from(copy) == said
     (copy / "saved_model.pb").write_bytes((toys / "2" / "saved_model.pb").read_bytes()[:-100])
-    assert missing_from(copy) == "the rest of saved_model.pb"
+    assert missing_from(copy) == "the rest of saved_model.pb is missing"
+
+
+def test_a_copy_that_stalls_in_a_vocabulary_is_not_served(
+    base: Path, exported: Path, serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="serving.server")
+    server = serve(base)
+    hidden = shutil.copytree(exported, base / ".unfinished-copy")
+    vocabulary = max(hidden.glob("assets/*"), key=lambda path: path.stat().st_size)
+    content = vocabulary.read_bytes()
+    size = content.index(b"\n") + 1  # a token of many: it would load without an error
+    vocabulary.write_bytes(content[:size])
+    time.sleep(2 * POLL)
+    hidden.rename(base / "8")
+    said = f"assets/{vocabulary.name} is {size} of {len(content)} bytes."
+    until(lambda: f"Version 8 of {base} is not complete, version 1 is kept: {said}" in caplog.messages)
+    _, answer = ask(server, "/v1/models/default/versions/8")
+    assert answer["model_version_status"][0]["status"]["error_message"] == f"It is not complete: {said}"
+    assert answering(server) == 1
+    (base / "8" / "assets" / vocabulary.name).write_bytes(content)
+    until(lambda: states(server)[8] == ("AVAILABLE", "OK"))
+
+
+def test_sizes_are_stated_by_our_exports_alone(toys: Path, exported: Path) -> None:
+    def graph(version: Path) -> Any:
+        return saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
+
+    assert stated_sizes(graph(exported)) == {path.name: path.stat().st_size for path in exported.glob("assets/*")} != {}
+    other = graph(toys / "1")
+    assert stated_sizes(other) == {}
+    # What others keep there is none of ours.
+    other.meta_info_def.any_info.Pack(tf.compat.v1.ConfigProto())
+    assert stated_sizes(other) == {}
 
 
 def test_files_that_change_later_are_loaded_again(base: Path, toys: Path, serve: Callable[..., Server]) -> None:
