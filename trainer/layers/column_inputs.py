@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from feature_specs import ColonnadeError
 from trainer.layers.column_ids import EMBEDDINGS, NUMBERS, Column, is_sequence, kind, nested, unwrapped
 from trainer.layers.column_linear import ColumnFirstOrder, as_linear
 from trainer.layers.feature_columns import ColumnInput, check_dense, table_of
+from trainer.layers.inputs import no_values
 from trainer.layers.spec_input import Vectors
 
 _DENSE = (*EMBEDDINGS, *NUMBERS, "IndicatorColumn")
@@ -40,9 +41,7 @@ class ColumnInputs:
         self.dense, self.linear = list(columns), list(linear_columns or [])
         if linear_columns is None:
             self.dense = [column for column in columns if kind(column) in _DENSE]
-            self.linear = [
-                column for column in columns if kind(column) not in _DENSE or kind(column) in ("NumericColumn", "BucketizedColumn")
-            ]
+            self.linear = [c for c in columns if kind(c) not in _DENSE or kind(c) in ("NumericColumn", "BucketizedColumn")]
         for column in self.dense:
             check_dense(column)
         as_linear(self.linear)
@@ -62,13 +61,16 @@ class ColumnInputs:
         """Returns a layer from features to `{name: [B, 1, D]}`, and for the sequences of `targets` `{name: [B, T, D]}`."""
         return self._keep(ColumnFieldsAndHistories(self._columns(), embedding_dim, self.targets, name=name))
 
-    def fields(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields") -> ColumnFields:
-        """Returns a layer from features to one vector a column (of those named in `only`), `[B, F, D]`."""
+    def fields(
+        self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields", *, values_apart: bool = False
+    ) -> ColumnFields:
+        """Returns a layer from features to one vector a column (of those named in `only`), `[B, F, D]`; numbers have one in any case."""
+        del values_apart
         return self._keep(ColumnFields(self._columns(only), embedding_dim, name=name))
 
-    def fields_and_first_order(self, embedding_dim: int, name: str = "fields") -> ColumnFieldsAndFirstOrder:
+    def fields_and_first_order(self, embedding_dim: int, name: str = "fields", *, values_apart: bool = False) -> ColumnFieldsAndFirstOrder:
         """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`."""
-        return ColumnFieldsAndFirstOrder(self.fields(embedding_dim), self.first_order(), name=name)
+        return ColumnFieldsAndFirstOrder(self.fields(embedding_dim, values_apart=values_apart), self.first_order(), name=name)
 
     def flat(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "flat") -> ColumnFlat:  # noqa: ARG002
         """Returns a layer from features to the vectors of all columns (of those named in `only`) side by side, `[B, W]`.
@@ -76,6 +78,10 @@ class ColumnInputs:
         The columns declare their widths; numbers are as they are.
         """
         return self._keep(ColumnFlat(self._columns(only), name=name))
+
+    def values(self, name: str = "values") -> Callable[[Mapping[str, tf.Tensor]], list[tf.Tensor]]:  # noqa: ARG002
+        """Returns what gives no numbers: they are among `fields`."""
+        return no_values
 
     def numbers(self, name: str = "numbers") -> ColumnFlat:
         """Returns a layer from features to the numbers of `number_names`, side by side, `[B, N]`."""
@@ -94,6 +100,8 @@ class ColumnInputs:
     def field_names(self) -> tuple[str, ...]:
         """The column of each field of `fields`, in order."""
         return tuple(column.name for column in self.dense)
+
+    vector_names = field_names
 
     @property
     def uncrossed_names(self) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from feature_specs import FeatureSpec
-from trainer.layers.plan import check_equal_widths, first_order_spec
+from feature_specs import ColonnadeError, FeatureSpec
+from trainer.layers.number_input import ValueInput
+from trainer.layers.plan import check_equal_widths, first_order_spec, value_names
 from trainer.layers.spec_input import SpecInput
 from trainer.layers.token_input import Block
 
@@ -74,6 +75,12 @@ class FieldEmbeddings(PooledFields):
 
     def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
         del table_rows
+        if not self._input.fields:
+            values = ", ".join(value_names(self._input.spec))
+            raise ColonnadeError(
+                f"The model multiplies vectors, and there are none. Received numbers as they are: {values}. Leave `representation: value` "
+                "out of the spec, add a feature with a table, or use lr or mlp."
+            )
         check_equal_widths(self._input.fields)
         self.width = self._input.fields[0].width
 
@@ -87,15 +94,15 @@ class FieldsAndFirstOrder(FieldEmbeddings):
     """`FieldEmbeddings` and `FirstOrder` as one look-up: a token's weight is the last column of its row.
 
     Both read the same rows, and on large tables a step is bound by how often it goes to memory. Frozen tables, numbers as they are and
-    indicators have their weights apart, which are trained.
+    indicators have their weights apart, which are trained. Numbers as they are have first-order weights even where `only` leaves them out.
     """
 
     _with_weights = True
 
     def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
         super()._add_layers(table_rows)
-        apart = self._input.names_apart
         spec = self._input.spec
+        apart = {*self._input.names_apart, *value_names(spec)}
         self._weights_apart = FirstOrder(spec, table_rows=table_rows, only=apart, name="weights_apart") if apart else None
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -145,6 +152,18 @@ class Flat(PooledFields):
         _, blocks = self._input.pool(features, training)
         flat = [tf.reshape(block.vectors, [-1, len(block.names) * block.vectors.shape[-1]]) for block in blocks]
         return tf.cast(flat[0] if len(flat) == 1 else tf.concat(flat, axis=1), self.compute_dtype)
+
+
+class Values(PooledFields):
+    """The numbers as they are, for an MLP to take beside vectors; lists are pooled by their combiner.
+
+    Arguments are those of the base class; `only` names the fields, which are numbers as they are.
+    """
+
+    def call(self, features: Mapping[str, Any]) -> list[tf.Tensor]:
+        """Returns all of them side by side, `[B, N]`, as the one entry of a list, which `side_by_side` takes."""
+        numbers = [each for group in self._input.groups if isinstance(group, ValueInput) for each in group.pooled(features)]
+        return [tf.cast(numbers[0] if len(numbers) == 1 else tf.concat(numbers, axis=1), self.compute_dtype)]
 
 
 class FieldsAndHistories(PooledFields):

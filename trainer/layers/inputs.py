@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from feature_specs import CategoricalFeature, ColonnadeError, CrossedFeature, FeatureSpec, NumericFeature, SequenceFeature
-from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FieldsAndHistories, FirstOrder, Flat
+from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FieldsAndHistories, FirstOrder, Flat, Values
 from trainer.layers.matching import ItemIds, ItemVectors, UserVectors
-from trainer.layers.plan import field_names
+from trainer.layers.plan import field_names, value_names
 from trainer.layers.sequence_features import SequenceFeatures
 
 
@@ -105,17 +106,37 @@ class Inputs:
             self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, kept=self.targets, name=name
         )
 
-    def fields(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields") -> FieldEmbeddings:
-        """Returns a layer from features to one vector a field (of those named in `only`), `[B, F, D]`; all widths must be equal."""
+    def fields(
+        self, embedding_dim: int, only: Collection[str] | None = None, name: str = "fields", *, values_apart: bool = False
+    ) -> FieldEmbeddings:
+        """Returns a layer from features to one vector a field (of those named in `only`), `[B, F, D]`; all widths must be equal.
+
+        With `values_apart`, numbers as they are are not among them: `values` gives them.
+        """
+        if values_apart:
+            only = [each for each in self.vector_names if only is None or each in only]
         return FieldEmbeddings(
             self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, only=only, name=name
         )
 
-    def fields_and_first_order(self, embedding_dim: int, name: str = "fields") -> FieldsAndFirstOrder:
-        """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`, by one look-up."""
+    def fields_and_first_order(self, embedding_dim: int, name: str = "fields", *, values_apart: bool = False) -> FieldsAndFirstOrder:
+        """Returns a layer from features to both `[B, F, D]` and the linear term `[B]`, by one look-up.
+
+        With `values_apart`, numbers as they are have their place in the linear term alone: `values` gives them.
+        """
         return FieldsAndFirstOrder(
-            self.spec, table_rows=self.table_rows, embedding_dim=embedding_dim, pretrained=self.pretrained, name=name
+            self.spec,
+            table_rows=self.table_rows,
+            embedding_dim=embedding_dim,
+            pretrained=self.pretrained,
+            only=self.vector_names if values_apart else None,
+            name=name,
         )
+
+    def values(self, name: str = "values") -> Callable[[Mapping[str, tf.Tensor]], list[tf.Tensor]]:
+        """Returns a layer from features to the numbers as they are, a list of `[B, N]` that is empty where the spec has none."""
+        names = value_names(self.spec)
+        return Values(self.spec, table_rows=self.table_rows, embedding_dim=1, only=names, name=name) if names else no_values
 
     def flat(self, embedding_dim: int, only: Collection[str] | None = None, name: str = "flat") -> Flat:
         """Returns a layer from features to all fields (of those named in `only`) side by side, `[B, W]`; widths may differ."""
@@ -143,6 +164,12 @@ class Inputs:
         return field_names(self.spec)
 
     @property
+    def vector_names(self) -> tuple[str, ...]:
+        """The name of each field of `fields` with `values_apart`, in order."""
+        values = value_names(self.spec)
+        return tuple(name for name in self.field_names if name not in values)
+
+    @property
     def uncrossed_names(self) -> tuple[str, ...]:
         """The fields of all features but crossed ones; of all where there are no others."""
         names = tuple(name for f in self.spec.features if not isinstance(f, CrossedFeature) for name in f.fields)
@@ -167,3 +194,9 @@ class Inputs:
         singles = [f for f in self.spec.table_features if f.raw_inputs and not f.is_list]
         user, item = (tuple(f.name for f in singles if f.raw_column == key) for key in (self.spec.keys.user, self.spec.keys.item))
         return user, item
+
+
+def no_values(features: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Returns nothing: in place of `Values` where there are no numbers as they are, so that the model has no layer for them."""
+    del features
+    return []

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def side_by_side(fields: tf.Tensor) -> tf.Tensor:
-    """Returns the fields' vectors side by side, `[B, F, D]` to `[B, F D]`."""
-    return tf.reshape(fields, [-1, fields.shape[1] * fields.shape[2]])
+def side_by_side(fields: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
+    """Returns the fields' vectors, `[B, F, D]` or one vector `[B, D]`, and `values`, `[B, N]` each, side by side: `[B, F D + sum of N]`."""
+    flat = tf.reshape(fields, [-1, fields.shape[1] * fields.shape[2]]) if fields.shape.rank == 3 else fields
+    return tf.concat([flat, *values], axis=1) if values else flat
 
 
 def bi_interaction(fields: tf.Tensor) -> tf.Tensor:

@@ -93,7 +93,12 @@ class ValueInput:
     def pool(self, features: Mapping[str, Any], training: bool | None) -> list[Block]:
         """Returns one block a field."""
         del training
-        return [Block((field.name,), self._pooled(features, field)[:, tf.newaxis]) for field in self.fields]
+        numbers = zip(self.names, self.pooled(features), strict=True)
+        return [Block((name,), each[:, tf.newaxis]) for name, each in numbers]
+
+    def pooled(self, features: Mapping[str, Any]) -> list[tf.Tensor]:
+        """Returns the numbers of each field, `[B, size]`; lists are combined."""
+        return [self._pooled(features, field) for field in self.fields]
 
     def _pooled(self, features: Mapping[str, Any], field: Field) -> tf.Tensor:
         """Returns `[B, size]`."""

@@ -15,8 +15,8 @@ def check_pairs(model: str, names: Collection[str]) -> None:
     """Raises a ColonnadeError where there are no two vectors to be paired."""
     if len(names) < 2:
         raise ColonnadeError(
-            f"{model} pairs fields: it needs two or more. Received: {', '.join(names)}. Declare another feature, or use a model without "
-            "pairs, such as mlp."
+            f"{model} pairs fields: it needs two or more. Received: {', '.join(names) or 'none'}. Declare another feature, or use a model "
+            "without pairs, such as mlp."
         )
 
 

@@ -102,6 +102,11 @@ def field_names(spec: FeatureSpec) -> tuple[str, ...]:
     return tuple(field.name for field in sorted(fields_of(spec, widths, rows), key=lambda field: field.rank))
 
 
+def value_names(spec: FeatureSpec) -> tuple[str, ...]:
+    """Returns the fields of numbers as they are, in the order of the spec."""
+    return tuple(name for feature in spec.features if feature.fields and _kind(feature) == "value" for name in feature.fields)
+
+
 def widths_of(spec: FeatureSpec, embedding_dim: int | None, pretrained: Mapping[str, int]) -> dict[str, int]:
     """Returns the width of each feature's learned vectors; a table of pretrained ones has theirs.
 
@@ -169,10 +174,12 @@ def check_equal_widths(fields: Collection[Field]) -> None:
     for field in fields:
         by_width.setdefault(field.width, []).append(field.name if field.kind in ("ids", "number") else f"{field.name}: {field.kind}")
     if len(by_width) > 1:
+        has_values = any(field.kind == "value" for field in fields)
         received = "; ".join(f"{width} ({', '.join(names)})" for width, names in by_width.items())
         raise ColonnadeError(
             f"One vector a field needs equal widths. Received: {received}. Leave `embedding_dim` (and `representation`) out of the spec, "
             "choose the embedding_dim of pretrained vectors, or use a model on sequences or on flat input."
+            + (" Numbers as they are go beside the vectors into an MLP: deepfm has one, autoint with hidden_units." if has_values else "")
         )
 
 

@@ -43,8 +43,8 @@ class AFM(RankingModel):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        check_pairs("AFM", inputs.field_names)
-        self.fields, self.bias = inputs.fields_and_first_order(embedding_dim), Bias(name="bias")
+        check_pairs("AFM", inputs.vector_names)
+        self.fields, self.bias = inputs.fields_and_first_order(embedding_dim, values_apart=True), Bias(name="bias")
         attention = AttentionalPooling(attention_units, attention_dropout, name="attention") if pooling == "attention" else None
         reduce = {"mean": tf.reduce_mean, "max": tf.reduce_max, "sum": tf.reduce_sum}
         self.pool = attention or partial(reduce[pooling], axis=1)

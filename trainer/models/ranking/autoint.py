@@ -46,7 +46,7 @@ class AutoInt(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.fields = inputs.fields(embedding_dim)
+        self.fields, self.values = inputs.fields(embedding_dim, values_apart=bool(hidden_units)), inputs.values()
         self.attention = FieldAttentionStack(num_layers, attention_units, num_heads, scale=scale, layer_norm=layer_norm, name="attention")
         self.projection = keras.layers.Dense(1, name="projection")
         hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
@@ -55,6 +55,6 @@ class AutoInt(RankingModel):
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the attention term and, with an MLP, the deep one, each `[B]`."""
         vectors = self.fields(features)
-        deep = {"deep": self.deep(side_by_side(vectors))} if self.deep is not None else {}
+        deep = {"deep": self.deep(side_by_side(vectors, *self.values(features)))} if self.deep is not None else {}
         terms = {"attention": self.projection(side_by_side(self.attention(vectors))), **deep}
         return {name: tf.squeeze(term, axis=1) for name, term in terms.items()}

@@ -39,13 +39,13 @@ class DeepFM(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.fields = inputs.fields_and_first_order(embedding_dim)
+        self.fields, self.values = inputs.fields_and_first_order(embedding_dim, values_apart=True), inputs.values()
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order, the second-order and the deep term, each `[B]`."""
         vectors, first_order = self.fields(features)
-        deep = self.projection(self.hidden(side_by_side(vectors)))
+        deep = self.projection(self.hidden(side_by_side(vectors, *self.values(features))))
         pairs = tf.reduce_sum(bi_interaction(vectors), axis=1)
         return {"first_order": first_order, "second_order": pairs, "deep": tf.squeeze(deep, axis=1)}

@@ -27,10 +27,10 @@ class FFM(RankingModel):
 
     def __init__(self, inputs: Inputs, *, embedding_dim: int = 4) -> None:
         super().__init__()
-        self.dim, self.count = embedding_dim, len(inputs.field_names)
-        check_pairs("FFM", inputs.field_names)
+        self.dim, self.count = embedding_dim, len(inputs.vector_names)
+        check_pairs("FFM", inputs.vector_names)
         width = embedding_dim * (self.count - 1)
-        self.fields = inputs.fields_and_first_order(width)
+        self.fields = inputs.fields_and_first_order(width, values_apart=True)
         if self.fields.width != width:
             raise ColonnadeError(
                 f"FFM's rows hold a vector for each other field: their width is {width}, embedding_dim * (fields - 1). The spec declares "

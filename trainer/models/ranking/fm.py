@@ -27,7 +27,7 @@ class FM(RankingModel):
 
     def __init__(self, inputs: Inputs, *, embedding_dim: int = 16) -> None:
         super().__init__()
-        self.fields = inputs.fields_and_first_order(embedding_dim)
+        self.fields = inputs.fields_and_first_order(embedding_dim, values_apart=True)
         self.bias = Bias(name="bias")
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -42,8 +42,8 @@ class IPNN(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        check_pairs("IPNN", inputs.field_names)
-        self.fields = inputs.fields(embedding_dim)
+        check_pairs("IPNN", inputs.vector_names)
+        self.fields, self.values = inputs.fields(embedding_dim, values_apart=True), inputs.values()
         self.factorized = FactorizedInnerProducts(sum(hidden_units[:1]), name="products") if factorized else None
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")
@@ -51,7 +51,7 @@ class IPNN(RankingModel):
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""
         vectors = self.fields(features)
-        flat = side_by_side(vectors)
+        flat = side_by_side(vectors, *self.values(features))
         if self.factorized is None:
             hidden = self.hidden(tf.concat([flat, inner_products(vectors)], axis=1))
         else:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs, bi_interaction
+from trainer.layers import MLP, Inputs, bi_interaction, side_by_side
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -43,7 +43,7 @@ class NFM(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.fields = inputs.fields_and_first_order(embedding_dim)
+        self.fields, self.values = inputs.fields_and_first_order(embedding_dim, values_apart=True), inputs.values()
         self.pooled_norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="pooled_norm") if batch_norm else None
         self.pooled_dropout = keras.layers.Dropout(pooled_dropout, name="pooled_dropout")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
@@ -55,5 +55,5 @@ class NFM(RankingModel):
         pooled = bi_interaction(vectors)
         if self.pooled_norm is not None:
             pooled = self.pooled_norm(pooled)
-        hidden = self.hidden(self.pooled_dropout(pooled))
+        hidden = self.hidden(side_by_side(self.pooled_dropout(pooled), *self.values(features)))
         return {"first_order": first_order, "interaction": tf.squeeze(self.projection(hidden), axis=1)}

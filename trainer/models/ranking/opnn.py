@@ -44,14 +44,15 @@ class OPNN(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        check_pairs("OPNN", inputs.field_names)
-        self.fields, self.products = inputs.fields(embedding_dim), OuterProducts(kernel, name="products")
+        check_pairs("OPNN", inputs.vector_names)
+        self.fields, self.values = inputs.fields(embedding_dim, values_apart=True), inputs.values()
+        self.products = OuterProducts(kernel, name="products")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""
         vectors = self.fields(features)
-        flat = side_by_side(vectors)
+        flat = side_by_side(vectors, *self.values(features))
         hidden = self.hidden(tf.concat([flat, self.products(vectors)], axis=1))
         return {"deep": tf.squeeze(self.projection(hidden), axis=1)}

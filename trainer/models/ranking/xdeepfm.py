@@ -43,7 +43,7 @@ class XDeepFM(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.fields = inputs.fields_and_first_order(embedding_dim)
+        self.fields, self.values = inputs.fields_and_first_order(embedding_dim, values_apart=True), inputs.values()
         self.cin, self.cin_projection = CIN(cin_units, name="cin"), keras.layers.Dense(1, name="cin_projection")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
         self.projection = keras.layers.Dense(1, name="projection")
@@ -51,6 +51,6 @@ class XDeepFM(RankingModel):
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order, the explicit and the deep term, each `[B]`."""
         vectors, first_order = self.fields(features)
-        deep = self.projection(self.hidden(side_by_side(vectors)))
+        deep = self.projection(self.hidden(side_by_side(vectors, *self.values(features))))
         explicit = self.cin_projection(self.cin(vectors))
         return {"first_order": first_order, "explicit": tf.squeeze(explicit, axis=1), "deep": tf.squeeze(deep, axis=1)}
