@@ -109,7 +109,42 @@ def test_grouped_auc_equals_the_double_loop(rows: list[tuple[int, bool, int]]) -
     assert np.isnan(ours) if weight == 0 else ours == pytest.approx(total / weight)
 
 
-def test_group_numbers_of_any_type() -> None:
+@pytest.mark.parametrize("groups", [["a", "a", "b", "b"], [-1, -1, 0, 0], [-(2**62), -(2**62), 2**62, 2**62], [0.5, 0.5, 2.5, 2.5]])
+def test_group_numbers_of_any_type(groups: list) -> None:
     labels, scores = np.array([1, 0, 1, 0.0]), np.array([2, 1, 1, 2.0])
-    for groups in (np.array(["a", "a", "b", "b"]), np.array([0, 0, 1, 1], np.int8), np.array([5, 5, 6, 6], np.int64)):
-        assert metrics.grouped_auc(labels, scores, groups) == 0.5
+    for kind in (np.float64, np.float32, np.int8):
+        assert metrics.grouped_auc(labels, scores.astype(kind), np.array(groups)) == 0.5
+
+
+_SCORES = st.one_of(st.sampled_from([-0.0, 0.0, -1e-45, 1e-45, 1e30, -1e30, 0.1]), st.floats(-(2.0**60), 2.0**60, width=32))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), _SCORES, st.integers(1, 3)), min_size=2, max_size=40), st.sampled_from([np.float32, np.float64]))
+def test_ties_count_one_half_as_in_scikit_learn(rows: list[tuple[bool, float, int]], kind: type) -> None:
+    """Scores of both signs, both zeros and numbers that are next to none, some of them several times."""
+    labels, scores, times = (np.array(column) for column in zip(*rows, strict=True))
+    labels, scores = np.repeat(labels, times), np.repeat(scores, times).astype(kind)
+    ours = metrics.auc(labels.astype(np.float32), scores)
+    if labels.all() or not labels.any():
+        assert np.isnan(ours)
+        return
+    assert ours == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-12)
+    assert metrics.average_precision(labels, scores) == pytest.approx(sk.average_precision_score(labels, scores), abs=1e-12)
+    assert metrics.grouped_auc(labels, scores, np.zeros(len(labels))) == pytest.approx(ours, abs=1e-15)
+
+
+def test_the_auc_of_many_rows_is_a_ratio_of_whole_numbers() -> None:
+    # 3 million positives score 1, 3 million negatives 0 but for one that scores 1: (P N - P / 2) / (P N).
+    count = 3_000_000
+    labels, scores = np.repeat([1.0, 0.0], count), np.repeat(np.array([1, 0], np.float32), count)
+    scores[-1] = 1
+    assert metrics.auc(labels, scores) == 1 - 0.5 / count
+
+
+def test_scores_that_are_no_numbers_have_no_auc() -> None:
+    labels, scores = np.array([1, 0, 1, 0.0]), np.array([2, np.nan, 1, np.nan])
+    with np.errstate(invalid="ignore"):
+        ours = metrics.binary_metrics(labels, scores, np.zeros(4, np.int32))
+    assert all(np.isnan(ours[name]) for name in ("auc", "pr_auc", "log_loss", "ece", "gauc"))
+    assert ours["recall"] == 1.0
