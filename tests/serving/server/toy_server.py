@@ -42,11 +42,12 @@ class Toy(tf.Module):
         rows = tf.reduce_max(sizes)
         check = tf.debugging.Assert(tf.reduce_all((sizes == 1) | (sizes == rows)), ["unequal rows:", sizes])
         allowed = tf.debugging.Assert(~tf.reduce_any(name == "refused"), ["this name is refused"])
+        # All outputs hang on the number of rows, and so on the checks: else operations beside them may fail first, with words of their own.
         with tf.control_dependencies([check, allowed]):
-            total = tf.reduce_sum(tf.maximum(ids, 0), axis=1) + tf.zeros([rows], tf.int64)
+            rows = tf.identity(rows)
         spread = tf.zeros([rows])
         return {
-            "total": total,
+            "total": tf.reduce_sum(tf.maximum(ids, 0), axis=1) + tf.zeros([rows], tf.int64),
             "age": tf.where(tf.math.is_nan(age), -1.0, age) + spread,
             "pair": pair + spread[:, tf.newaxis],
             "name_bytes": tf.broadcast_to(name, [rows]),
