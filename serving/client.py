@@ -18,7 +18,7 @@ from feature_specs.sources import Source
 from feature_specs.spec import FeatureSpec
 from serving.agreed import OF_EXAMPLES, check_spec, side_of
 from serving.files import STANDARD, FileJob, check_files, run_job, say, told
-from serving.jobs import by_signature, retrieved, retrieving_job
+from serving.jobs import by_signature, check_k, retrieved, retrieving_job
 from serving.remote import ROWS_AT_ONCE, RemoteModel, check_listening, parse_endpoint
 from serving.versions import find_version, load_spec
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         job = job if job.names else replace(job, names=_outputs(model, flags.signature))
         started = time.perf_counter()
         if flags.signature == "retrieve":
-            _check_k(model, spec, flags.k)
+            check_k(model, spec, flags.k)
         done = run_job(model, job, flags.input, flags.output, suffix)
         say(told(job, done, time.perf_counter() - started, f"model {model}", flags.output), flags.output)
 
@@ -108,21 +108,6 @@ def _job(flags: argparse.Namespace, spec: FeatureSpec) -> FileJob:
         tells_absent=True,
         in_flight=flags.in_flight,
     )
-
-
-def _check_k(model: RemoteModel, spec: FeatureSpec, k: int) -> None:
-    """Raises ColonnadeError where no user can be served so many items: else each row would be refused for it, one by one."""
-    import tensorflow as tf
-
-    from serving.refusals import reason_of
-    from serving.signatures import missing_tensors
-
-    try:
-        model.signatures["retrieve"](**missing_tensors(side_of(spec, "retrieve")), k=tf.constant(k), exclude_seen=tf.constant(True))
-    except tf.errors.InvalidArgumentError as error:
-        # A user of whom nothing is known may be refused; that is no matter here.
-        if (reason := reason_of(error)).startswith("k should"):
-            raise ColonnadeError(f"--k is refused: {reason}.") from error
 
 
 def _outputs(model: RemoteModel, signature: str) -> tuple[str, ...]:

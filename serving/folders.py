@@ -6,7 +6,8 @@ import glob
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,21 +108,29 @@ def run_folder(work: Work, inputs: Sequence[str], output: Path, options: Sequenc
     without = f"; {_files(empty)} without rows" if empty else ""
     before = f"; {_files(len(pairs) - len(waiting))} of {len(pairs)} had been finished before" if len(waiting) < len(pairs) else ""
     done = f"{work.job('').done} {count_rows(rows)} of {_files(len(waiting))} in {seconds:.1f} s"
-    return f"{done} with {work.version}: {output}{aside}{without}{before}"
+    return f"{done} with {work.version}: {output}{aside}{without}{before}{_absent(records)}"
 
 
 def answer_file(model: Any, work: Work, pair: Pair, show: bool = False) -> dict[str, Any]:  # noqa: ANN401
-    """Answers the rows of one file and returns a record of it: `rows`, `rejected`, and the `problem` where there is one.
+    """Answers the rows of one file and returns a record of it: `rows`, `rejected`, `absent` features, and the `problem` where there is one.
 
     A file without rows, such as other jobs write where they have nothing to say, gets no output.
     """
     try:
         done = run_job(model, work.job(_suffix(pair)), Path(pair.source), Path(pair.output), show=show)
     except NoRowsError:
-        return {"rows": 0, "rejected": 0, "problem": ""}
+        return {"rows": 0, "rejected": 0, "absent": [], "problem": ""}
     except ColonnadeError as error:
-        return {"rows": 0, "rejected": 0, "problem": str(error)}
-    return {"rows": done.rows, "rejected": done.rejected, "problem": ""}
+        return {"rows": 0, "rejected": 0, "absent": [], "problem": str(error)}
+    return {"rows": done.rows, "rejected": done.rejected, "absent": list(done.absent), "problem": ""}
+
+
+def _absent(records: Sequence[Mapping[str, Any]]) -> str:
+    """Tells the features that are missing in whole files, and in how many where it is not all of those with rows."""
+    found = Counter(name for record in records for name in record["absent"])
+    with_rows = sum(record["rows"] > 0 for record in records)
+    told = [name if count == with_rows else f"{name} ({_files(count)})" for name, count in found.items()]
+    return f"; no column, so missing: {', '.join(told)}" if told else ""
 
 
 def _one_by_one(work: Work, pairs: Iterable[Pair]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from feature_specs.errors import ColonnadeError
 from feature_specs.sources import Source
 from feature_specs.spec import FeatureSpec
 from serving.files import Answer, FileJob
@@ -102,6 +103,7 @@ class Retrieving:
         spec = load_spec(self.version)
 
         def answer(model: Any) -> Answer:  # noqa: ANN401 (TensorFlow gives what it restores no type)
+            check_k(model, spec, self.k)
             if self.index == "exact":
                 # More than there are would be padding, which is not written.
                 return retrieved(model, min(self.k, model.item_ids.shape[0]), self.include_seen)
@@ -176,6 +178,21 @@ def by_signature(
         return {name: _column(found[name].numpy()) for name in names}
 
     return answer
+
+
+def check_k(model: Any, spec: FeatureSpec, k: int) -> None:  # noqa: ANN401
+    """Raises ColonnadeError where a model, loaded or served, gives no user so many items: else it would refuse each row, one by one."""
+    import tensorflow as tf
+
+    from serving.refusals import reason_of
+    from serving.signatures import missing_tensors
+
+    try:
+        model.signatures["retrieve"](**missing_tensors(asking_side(spec)), k=tf.constant(k), exclude_seen=tf.constant(True))
+    except tf.errors.InvalidArgumentError as error:
+        # A user of whom nothing is known may be refused; that is no matter here.
+        if (reason := reason_of(error)).startswith("k should"):
+            raise ColonnadeError(f"--k is refused: {reason}.") from error
 
 
 def retrieved(model: Any, k: int, include_seen: bool) -> Answer:  # noqa: ANN401

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         version_labels=_labels(flags.version_labels),
     )
     _check(flags)
+    signal.signal(signal.SIGTERM, _stopped_early)
     print("Loading TensorFlow and the model, which takes some seconds ...", file=sys.stderr, flush=True)
     load_tensorflow()
     from serving.server import Server
@@ -66,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         print("Stopping: no new requests, those in flight are answered.", flush=True)
+
+
+def _stopped_early(number: int, _: object) -> None:
+    """Ends the process while there is nothing to answer; no exception, which what is being imported might catch."""
+    print("Stopped before the model was loaded.", flush=True)
+    os._exit(128 + number)
 
 
 def _flags(arguments: Sequence[str] | None) -> Namespace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from google.protobuf import json_format
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
@@ -28,6 +30,22 @@ _ASK = re.compile(_MODEL + r"(?:/(?P<what>metadata))?", re.IGNORECASE | re.ASCII
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")
 _STYLE = {"always_print_fields_with_no_presence": True, "preserving_proto_field_name": True}
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _OneLine(logging.Filter):
+    """Tells in one line of a client's malformed request, which aiohttp logs with a traceback, as an error of the server."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Changes the record, and keeps it."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, web.RequestPayloadError | HttpProcessingError):
+            record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None
+            record.msg, record.args = "Malformed request: %s", (_problem(error),)
+        return True
+
+
+_log = logging.getLogger("serving.server.rest")
+_log.addFilter(_OneLine())
 
 
 class RestPort:
@@ -49,7 +67,12 @@ class RestPort:
         app.router.add_route("*", "/{rest:.*}", self._answer)
         # Without an access log; a client that goes away is noticed.
         self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, handle_signals=False, shutdown_timeout=core.options.deadline_seconds
+            app,
+            access_log=None,
+            logger=_log,
+            handler_cancellation=True,
+            handle_signals=False,
+            shutdown_timeout=core.options.deadline_seconds,
         )
         self.port = 0
 
@@ -118,7 +141,7 @@ class RestPort:
                 most = self._core.options.max_request_bytes
                 raise ServingError(StatusCode.RESOURCE_EXHAUSTED, f"The request is larger than {most} bytes, the limit.", 413) from error
             except web.RequestPayloadError as error:  # such as a body that is not compressed as it says
-                raise invalid(f"Malformed request: {error}") from error
+                raise invalid(f"Malformed request: {_problem(error)}") from error
 
     async def _text(self, spec: model_pb2.ModelSpec, method: str, request: web.Request, call: Call) -> str:
         body = await request.read()
@@ -155,6 +178,11 @@ async def _errors_as_json(request: web.Request, handler: Callable[[web.Request],
         return _json(json_bodies.write_error(error.message), error.http_status)
     except web.HTTPException as error:
         return _json(json_bodies.write_error(f"{error.reason}: {request.method} {request.path[:200]}"), error.status)
+
+
+def _problem(error: Exception) -> str:
+    """Returns what aiohttp says of a malformed request, such as "Can not decode content-encoding: gzip"."""
+    return " ".join(str(error).split()).removeprefix("400, message: ")
 
 
 def _json(text: str, status: int = 200) -> web.Response:

@@ -167,6 +167,9 @@ def test_lists_are_those_of_serving_recommend(matching: Path, matching_server: d
     assert [sum(row["scores"]) for row in rows] == pytest.approx([1, 1])
     with pytest.raises(ColonnadeError, match=r"--k is refused: k should be from 1 to 10000. Received: 10001"):
         main([*flags, "--output", str(tmp_path / "none.jsonl"), "--signature", "retrieve", "--k", "10001"])
+    with pytest.raises(ColonnadeError, match=r"--k is refused: k should be from 1 to 10000. Received: 10001"):
+        recommend_file(matching, tmp_path / "users.csv", tmp_path / "none.jsonl", k=10001)
+    assert not (tmp_path / "none.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,12 @@ def test_a_file_of_scores_for_each_file_of_rows(exported: Path, source: Path, tm
     said = capsys.readouterr().out
     assert "scored 7 rows of 6 files in " in said
     assert f"with {exported}: {output}; 3 rows set aside: see {output}/*.rejected.jsonl; 2 files without rows" in said
+    # Of the four files with rows; where none has a feature there is no number.
+    everywhere = "city, year, zip_prefix, history, hour, weekday"
+    absent = said.rstrip().split("; no column, so missing: ")[1].split(", ")
+    assert sorted(absent) == sorted(
+        [*everywhere.split(", "), "item (2 files)", *(f"{name} (3 files)" for name in ("age", "price", "tags", "clicks"))]
+    )
     found = contents(output)
     scored = ["a.csv", "b.jsonl", "c.csv", "d.tsv"]
     assert sorted(found) == sorted([*scored, *(f"{name}.rejected.jsonl" for name in ROWS), "_JOB.json", "_SUCCESS"])
@@ -66,7 +72,7 @@ def test_a_file_of_scores_for_each_file_of_rows(exported: Path, source: Path, tm
     os.utime(source / "a.csv")
     said = run_folder(Scoring(exported), [str(source / "*.*")[:-3] + "[ab].*", str(source / "c.csv.gz"), str(source / "d.tsv")], output)
     assert "scored 3 rows of 2 files in " in said
-    assert said.endswith("2 rows set aside: see " + str(output / "*.rejected.jsonl") + "; 2 files of 4 had been finished before")
+    assert "2 rows set aside: see " + str(output / "*.rejected.jsonl") + "; 2 files of 4 had been finished before; no column" in said
     (output / ".d.tsv-half").unlink()
     assert contents(output) == {**found, "_SUCCESS": b'{"files": 4}\n'}
     assert {name for name in scored if (output / name).stat().st_mtime_ns != before[name]} == {"a.csv", "d.tsv"}
@@ -80,6 +86,7 @@ def test_beam_gives_the_same_files(exported: Path, source: Path, tmp_path: Path,
     assert contents(beam) == contents(plain)
     plain_said, beam_said = capsys.readouterr().out.splitlines()
     assert beam_said.split(" in ")[0] == plain_said.split(" in ")[0] == "scored 7 rows of 6 files"
+    assert beam_said.split("; ")[-1] == plain_said.split("; ")[-1]
     assert [path.name for path in beam.iterdir() if path.name.startswith(".")] == []
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import gzip
+import logging
+import time
 import urllib.request
 from typing import Any
 
@@ -202,11 +204,13 @@ def test_metrics(server: Server, path: str) -> None:
     assert lines['colonnade_model_version{model="default"}'] == "1.0"
 
 
-def test_a_body_may_be_compressed_and_begin_with_a_byte_order_mark(server: Server) -> None:
-    import gzip
-
+def test_a_body_may_be_compressed_and_begin_with_a_byte_order_mark(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="serving.server.rest")
     body: Any = gzip.compress(b'\xef\xbb\xbf{"instances": [1]}')
     assert ask(server, MODEL + ":predict", body, headers={"Content-Encoding": "gzip"}) == (200, {"predictions": [3.5]})
-    status, answer = ask(server, MODEL + ":predict", b"no gzip", headers={"Content-Encoding": "gzip"})
-    assert status == 400
-    assert json.dumps(answer).startswith('{"error"')
+    said = "Malformed request: Can not decode content-encoding: gzip"
+    assert ask(server, MODEL + ":predict", b"no gzip", headers={"Content-Encoding": "gzip"}) == (400, {"error": said})
+    end = time.monotonic() + 20
+    while not caplog.records and time.monotonic() < end:  # the log is written after the answer
+        time.sleep(0.02)
+    assert [(record.levelname, record.getMessage(), record.exc_info) for record in caplog.records] == [("WARNING", said, None)]

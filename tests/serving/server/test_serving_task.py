@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -71,6 +72,17 @@ def test_a_port_in_use_is_noticed_before_tensorflow_is_loaded(tmp_path: Path) ->
     assert said.startswith(f"Cannot listen on 127.0.0.1, port {port}")
     assert said.endswith("Choose another --grpc_port, or 0 for a free one.")
     assert loaded == "[]"
+
+
+def test_it_says_that_it_is_stopped_before_it_serves(exported: Path) -> None:
+    command = [sys.executable, "-m", "serving.task", "--export_dir", str(exported.parent), "--rest_port", "0", "--grpc_port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Loading TensorFlow")
+        time.sleep(0.5)  # in the middle of it
+        process.send_signal(signal.SIGTERM)
+        said, log = process.communicate(timeout=60)
+    assert (process.returncode, said, log) == (143, "Stopped before the model was loaded.\n", "")
 
 
 def test_it_serves_until_it_is_told_to_stop(exported: Path) -> None:
