@@ -177,8 +177,9 @@ class Inputs:
 
     @property
     def number_names(self) -> tuple[str, ...]:
-        """The fields of numeric features."""
-        return tuple(name for feature in self.spec.numeric_features for name in feature.fields)
+        """The fields of numeric features, and numeric sequences as they are."""
+        numeric = (name for feature in self.spec.numeric_features for name in feature.fields)
+        return tuple(dict.fromkeys((*numeric, *value_names(self.spec))))
 
     @property
     def targets(self) -> dict[str, str]:
