@@ -45,7 +45,7 @@ benchmark-matching-peers: .venv-peers-matching/.installed  ## RecBole, in an env
 benchmark-matching: .venv/.installed benchmark-matching-peers  ## The table in benchmarks/matching.md, in any number of parts.
 	@$(PY) -m benchmarks.matching
 
-benchmark-serving: .venv/.installed  ## The tables in benchmarks/serving.md; a quarter of an hour on two idle cores.
+benchmark-serving: .venv/.installed  ## The tables in benchmarks/serving.md; twenty minutes on two idle cores.
 	@$(PY) -m benchmarks.serving
 
 lint: .venv/.installed

@@ -2,7 +2,7 @@
 
 DeepFM on rows of Criteo's shape and the built-in spec `criteo`: latency of the local server over gRPC and REST beside the same model called
 in its own process, and batch prediction from raw files beside the bare model on transformed tensors. Server, clients and model are
-processes of their own on the same cores; they take turns, and each number is the median of its turns.
+processes of their own on the same cores; they take turns, and each number is the median of its turns. Last, the memory of batch prediction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from benchmarks import serving_model
+from benchmarks import serving_memory, serving_model
 from benchmarks.criteo_shaped import generate
 from benchmarks.measure import Measured, busy_seconds, measure
 from benchmarks.serving_clients import MODEL, Latencies, Load, run
@@ -170,6 +170,7 @@ def measured(folder: Path, run_dir: Path, flags: argparse.Namespace) -> Results:
                 results.add_batch(contender, processes.batches(contender))
             results.add_stages(processes.stages())
     results.command = whole_command(run_dir, source)
+    results.memory = serving_memory.peaks(folder / "memory", flags.rows)
     results.others = max(busy_seconds() - busy - (_own_seconds() - own), 0.0) / (time.monotonic() - begun)
     return results
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.measure import Measured
 from benchmarks.serving_clients import Latencies, Load
+from benchmarks.serving_memory import COMMANDS, ITEMS, USERS
 from benchmarks.serving_model import BARE, CONTENDERS, FILES, Taken
 from serving.jobs import SCORED_AT_ONCE
 
@@ -27,6 +28,8 @@ _BATCH = """{rows:,} rows in batches of at most {most:,}. The bare model is the 
 memory. Text is Criteo's own layout, and every output has the input's columns and the scores. Loading the model is not counted. Where other
 programs keep cores busy, whatever has more threads gets more of them: then the ratio of the CPU times says more than that of the rates.
 What was tried is in docs/decisions.md."""
+_MEMORY = """Peak resident memory of the whole command, imports and all: two towers of their defaults on made-up interactions of {users:,}
+users with {items:,} items."""
 MOST_MORE_MS, MOST_TIMES_P50, LEAST_SHARE = 1.5, 10.0, 0.5
 
 
@@ -44,6 +47,7 @@ class Results:
     taken: dict[str, list[Taken]] = field(default_factory=dict)
     stages: list[dict[str, float]] = field(default_factory=list)
     command: Measured | None = None
+    memory: dict[str, dict[int, Measured]] = field(default_factory=dict)
     others: float = 0.0
 
     def add(self, load: Load, latencies: Latencies) -> None:
@@ -116,6 +120,7 @@ def report(results: Results) -> str:
             "| --- | --- | --- |",
             *_stage_rows(results),
             "",
+            *_memory(results),
         ]
     )
 
@@ -196,6 +201,24 @@ def _command(results: Results) -> list[str]:
 def _stage_rows(results: Results) -> list[str]:
     medians = {name: statistics.median(stages[name] for stages in results.stages) for name in results.stages[0]}
     return [f"| {name} | {time:.1f} | {time / sum(medians.values()):.0%} |" for name, time in medians.items()]
+
+
+def _memory(results: Results) -> list[str]:
+    if not results.memory:
+        return []
+    counts = list(next(iter(results.memory.values())))
+    return [
+        "## Memory of batch prediction",
+        "",
+        *_text(_MEMORY.format(users=USERS, items=ITEMS)),
+        f"| command | {' | '.join(f'{count:,} rows' for count in counts)} |",
+        "| --- " * (1 + len(counts)) + "|",
+        *(
+            f"| `{module}`, {COMMANDS[module][0]} | {' | '.join(f'{found[count].peak_rss / 1e6:,.0f} MB' for count in counts)} |"
+            for module, found in results.memory.items()
+        ),
+        "",
+    ]
 
 
 def _order(load: Load) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.measure import Measured
 from benchmarks.serving_clients import Latencies, Load
 from benchmarks.serving_model import CONTENDERS, Taken
 from benchmarks.serving_report import Results, report
@@ -30,6 +31,17 @@ def test_all_is_met() -> None:
     assert "| in-process | 1 | 1 | 2.00 | 2.98 | 3 | 3 | 0 |" in page
     assert "| `serving.predict`, text to CSV | 50 | 0.50 | 40000.0 | 0.50 |" in page
     assert "| write | 3.0 | 75% |" in page
+    assert "Memory" not in page
+
+
+def test_memory_of_both_commands() -> None:
+    found = results(3.5, Latencies(np.full(100, 5.0), [], 60.0), 2.0, 4.0)
+    for command, few, many in (("predict", 894, 895), ("recommend", 846, 1867)):
+        found.memory[f"serving.{command}"] = {2000: Measured(1.0, 1.0, 1, few * 10**6), 20_000: Measured(1.0, 1.0, 1, many * 10**6)}
+    page = report(found)
+    assert "| command | 2,000 rows | 20,000 rows |\n| --- | --- | --- |\n" in page
+    assert "| `serving.predict`, CSV to CSV | 894 MB | 895 MB |" in page
+    assert "| `serving.recommend`, CSV to JSON lines | 846 MB | 1,867 MB |" in page
 
 
 @pytest.mark.parametrize(
