@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from settled import cases
 
 from trainer.models.registry import list_models
 from trainer.testing_matching import CHECKS, Check, check_mixed_precision, check_seed
@@ -22,21 +23,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # The two checks that take over half of the time are marked slow for models that have long passed them. A model of two towers and one of
 # sequences, attrec, have all, as has a new one.
-DEAR, SETTLED = {check_mixed_precision, check_seed}, set("bpr caser ease gmf gru4rec mlp_ncf neumf popularity sasrec".split())
+DEAR, SETTLED = {check_mixed_precision, check_seed}, "bpr caser ease gmf gru4rec mlp_ncf neumf popularity sasrec"
 
 
-@pytest.mark.parametrize(
-    ("name", "check"),
-    [
-        pytest.param(
-            name,
-            check,
-            id=f"{name}-{check.__name__.removeprefix('check_')}",
-            marks=[pytest.mark.slow] if check in DEAR and name in SETTLED else [],
-        )
-        for name in MODELS
-        for check in CHECKS
-    ],
-)
+@pytest.mark.parametrize(("name", "check"), cases(MODELS, CHECKS, DEAR, SETTLED))
 def test_every_model(name: str, check: Check) -> None:
     check(name, SMALL.get(name, {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from settled import cases
 
 from trainer.models.registry import list_models
 from trainer.testing import CHECKS, Check, check_checkpoint, check_export, check_mixed_precision, check_seed
@@ -30,21 +31,9 @@ SMALL: dict[str, dict[str, Any]] = {
 # The checks that take most of the time are marked slow for models that have long passed them. A new model has all; so have three that
 # stand for the others: lists as they are (din), batch normalisation and dropout (nfm), experts in a Python list (dcn_v2).
 DEAR = {check_checkpoint, check_seed, check_mixed_precision, check_export}
-SETTLED = set("afm autoint dcn deep_crossing deepfm dlrm ffm final_mlp fm ipnn lr mlp opnn wide_deep xdeepfm".split())
+SETTLED = "afm autoint dcn deep_crossing deepfm dlrm ffm final_mlp fm ipnn lr mlp opnn wide_deep xdeepfm"
 
 
-@pytest.mark.parametrize(
-    ("name", "check"),
-    [
-        pytest.param(
-            name,
-            check,
-            id=f"{name}-{check.__name__.removeprefix('check_')}",
-            marks=[pytest.mark.slow] if check in DEAR and name in SETTLED else [],
-        )
-        for name in MODELS
-        for check in CHECKS
-    ],
-)
+@pytest.mark.parametrize(("name", "check"), cases(MODELS, CHECKS, DEAR, SETTLED))
 def test_every_model(name: str, check: Check) -> None:
     check(name, SMALL.get(name, {}))
