@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking benchmark-matching-peers benchmark-matching benchmark-serving lint clean
+.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking benchmark-matching-peers benchmark-matching benchmark-serving benchmark-training lint clean
 
 setup: .venv/.installed
 
@@ -47,6 +47,9 @@ benchmark-matching: .venv/.installed benchmark-matching-peers  ## The table in b
 
 benchmark-serving: .venv/.installed  ## The tables in benchmarks/serving.md; twenty minutes on two idle cores.
 	@$(PY) -m benchmarks.serving
+
+benchmark-training: .venv/.installed benchmark-peers  ## The tables in benchmarks/training.md; half an hour on two idle cores, in any number of parts.
+	@$(PY) -m benchmarks.training
 
 lint: .venv/.installed
 	@$(PY) -m ruff check .

@@ -18,28 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_specs import CategoricalFeature, FeatureSpec, Hash, Label, NumericFeature
+from benchmarks.training_shapes import FIELDS, NUMBERS, criteo_shaped, draw
 from feature_specs.command import load_tensorflow
 
-FIELDS, NUMBERS, STEPS, ROUNDS = 26, 13, 10, 9
-
-
-def draw(rng: np.random.Generator, rows: int, count: int, exponent: float) -> np.ndarray:
-    """Returns `count` ids in [1, rows], the k-th with probability proportional to k^-exponent (0: uniform)."""
-    shares = np.cumsum(np.arange(1, rows + 1, dtype=np.float64) ** -exponent)
-    order = rng.permutation(rows)  # frequent rows lie anywhere in the table
-    return order[np.searchsorted(shares, rng.random(count) * shares[-1])] + 1
-
-
-def criteo_shaped(total_rows: int) -> FeatureSpec:
-    """Returns a spec whose tables have `total_rows` rows in all."""
-    rows = total_rows // FIELDS
-    tokens = [CategoricalFeature(name=f"c{i}", encoding=Hash(num_buckets=rows - 1)) for i in range(FIELDS)]
-    return FeatureSpec(
-        name="criteo_shaped",
-        features=(*tokens, *(NumericFeature(name=f"i{i}") for i in range(NUMBERS))),
-        label=Label(column="label"),
-    )
+STEPS, ROUNDS = 10, 9
 
 
 class Contender:
