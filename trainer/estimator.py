@@ -20,7 +20,7 @@ from trainer.exporters import BestExporter, FinalExporter, LatestExporter
 from trainer.fitting import fit_epochs
 from trainer.input_fns import InputFnBatches
 from trainer.layers import Inputs
-from trainer.loop import Loop, Scores
+from trainer.loop import Loop
 from trainer.matching.batches import InteractionBatches
 from trainer.matching.side import MatchingSide, first_of
 from trainer.metrics import sigmoid
@@ -28,6 +28,7 @@ from trainer.models.registry import check_kind, make_model
 from trainer.precision import precision_policy
 from trainer.quantised import check_stored, exported_model, round_tables
 from trainer.run import RunDirectory
+from trainer.scoring import Scores
 from trainer.specs import EvalSpec, InputFn, Split, TrainSpec
 from trainer.step_fitting import fit_steps
 from trainer.tasks import RankingTask, Task, make_task, task_of
@@ -249,11 +250,9 @@ class Estimator:
         if self.matching is not None:
             raise ColonnadeError("A matching model scores a user against all items: export it, and call `retrieve` or serving.recommend.")
         batches = self.batches(data, labelled=False)
-        model = self.model
-        with batches.errors_of_reading():
-            for features, *_ in batches.dataset():
-                logits = model(features, training=False).numpy()
-                yield {"predictions": logits} if self.task.name == "regression" else {"logits": logits, "probabilities": sigmoid(logits)}
+        self._prepare_scoring()
+        for logits in self.loop.scorer.logits(batches):
+            yield {"predictions": logits} if self.task.name == "regression" else {"logits": logits, "probabilities": sigmoid(logits)}
 
     def export_saved_model(self, export_base: str | Path | None = None, dtype: str | None = None) -> Path:
         """Writes the best weights, with all that turns raw values into scores, as a SavedModel; returns the new version's folder.

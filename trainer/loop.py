@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from feature_specs.errors import ColonnadeError
@@ -17,6 +16,7 @@ from trainer.config import TrainingConfig
 from trainer.groups import optimizer_groups
 from trainer.models.base import MatchingModel, RankingModel
 from trainer.precision import LossScale, clip_by_global_norm
+from trainer.scoring import Batches, Scorer, Scores
 from trainer.tasks import Task
 
 
@@ -33,30 +33,6 @@ class Position(BaseModel):
     evaluated_step: int = -1
 
 
-class Batches(Protocol):
-    """What can be scored."""
-
-    def dataset(self) -> tf.data.Dataset:
-        """Returns batches `(features, label)` or `(features, label, weight)`."""
-
-    def errors_of_reading(self) -> AbstractContextManager[None]:
-        """Inside, errors of reading are clear."""
-
-
-class Scores(NamedTuple):
-    """What a model says of N rows.
-
-    Attributes:
-        logits: `[N]` float32.
-        labels: `[N]` float32.
-        part_shares: Mean absolute value of each part, over the sum of these means.
-    """
-
-    logits: NDArray[np.float32]
-    labels: NDArray[np.float32]
-    part_shares: dict[str, float]
-
-
 class Loop:
     """Trains and scores a model.
 
@@ -65,6 +41,9 @@ class Loop:
         task: Gives the loss.
         config: How to train.
         element_spec: Of the batches; the first part is that of the features.
+
+    Attributes:
+        scorer: Scores batches with the present weights; all rows have to be up to date, after `finish_rows`.
     """
 
     def __init__(self, model: RankingModel | MatchingModel, task: Task, config: TrainingConfig, element_spec: tuple) -> None:
@@ -78,6 +57,7 @@ class Loop:
         with self.strategy.scope():
             self._some_rows = {name: _placeholder(spec) for name, spec in element_spec[0].items()}
             task.build(model, self._some_rows)
+            self.scorer = Scorer(model)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self._position = tf.Variable("", dtype=tf.string, trainable=False)
@@ -203,24 +183,7 @@ class Loop:
 
     def score(self, data: Batches, max_batches: int = -1) -> Scores:
         """Returns the logits of all rows of `data` (of the first `max_batches` batches), in its order, with dropout off."""
-        logits: list[NDArray] = []
-        labels: list[NDArray] = []
-        sums: dict[str, float] = {}
-        with data.errors_of_reading():
-            for features, label, *_ in data.dataset().take(max_batches):
-                parts = self._parts(features)
-                logits.append(tf.add_n(list(parts.values())).numpy())
-                labels.append(label.numpy())
-                for name, part in parts.items():
-                    sums[name] = sums.get(name, 0.0) + float(tf.reduce_sum(tf.abs(part)))
-        if not logits:
-            raise ColonnadeError("The data to be scored has no batch. Check its files and filters.")
-        total = sum(sums.values()) or 1.0
-        return Scores(np.concatenate(logits), np.concatenate(labels), {name: value / total for name, value in sums.items()})
-
-    @tf.function(reduce_retracing=True)
-    def _parts(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self.model.scored_parts(features)
+        return self.scorer.score(data, max_batches)
 
     def save(self, folder: Path) -> None:
         """Writes everything that resuming needs into `folder`, then lets go of the checkpoint before the last."""

@@ -47,7 +47,7 @@ def binary_metrics(labels: Floats, logits: Floats, groups: NDArray | None = None
     """
     ties = find_ties(labels, logits)
     count, positives = len(labels), int(ties.positives.sum())
-    probabilities = sigmoid(ties.scores)
+    probabilities = sigmoid(np.asarray(ties.scores, np.float64))
     is_predicted = probabilities >= threshold
     predicted, hits = int(ties.rows[is_predicted].sum()), int(ties.positives[is_predicted].sum())
     loss, base = log_loss(labels, logits), _entropy(positives / count)
@@ -74,9 +74,8 @@ def regression_metrics(labels: Floats, predictions: Floats) -> dict[str, float]:
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """Returns 1 / (1 + exp(-logits)) without overflow, float64."""
-    result = np.logaddexp(0.0, -np.asarray(logits, np.float64))
-    return np.exp(np.negative(result, out=result), out=result)
+    """Returns 1 / (1 + exp(-logits)) without overflow."""
+    return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def find_ties(labels: Floats, scores: NDArray) -> Ties:
