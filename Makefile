@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking benchmark-matching-peers benchmark-matching benchmark-serving benchmark-training lint clean
+.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking benchmark-matching-peers benchmark-matching benchmark-serving benchmark-training benchmark-optimizers lint clean
 
 setup: .venv/.installed
 
@@ -50,6 +50,9 @@ benchmark-serving: .venv/.installed  ## The tables in benchmarks/serving.md; twe
 
 benchmark-training: .venv/.installed benchmark-peers  ## The tables in benchmarks/training.md; half an hour on two idle cores, in any number of parts.
 	@$(PY) -m benchmarks.training
+
+benchmark-optimizers: .venv/.installed  ## The tables in benchmarks/optimizers.md; twelve minutes on two idle cores, and the data once.
+	@$(PY) -m benchmarks.optimizers
 
 lint: .venv/.installed
 	@$(PY) -m ruff check .
