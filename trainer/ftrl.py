@@ -54,5 +54,5 @@ class Ftrl(RowwiseOptimizer):
         weights = (tf.clip_by_value(linear, -self.proximal_l1, self.proximal_l1) - linear) / quadratic
         self._write(lookup._replace(weights=weights, state=(new_total, linear)))
 
-    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
-        return tf.Variable(tf.fill(shape, self.initial_accumulator), trainable=False), tf.Variable(tf.zeros(shape), trainable=False)
+    def _state_parts(self, dim: int) -> list[tuple[int, float]]:
+        return [(dim, self.initial_accumulator), (dim, 0.0)]

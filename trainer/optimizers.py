@@ -8,6 +8,7 @@ with one scatter a variable.
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -27,7 +28,7 @@ class Lookup(NamedTuple):
         number: Which table.
         rows: Row numbers, `[U]` int32.
         weights: The rows, up to date, `[U, D]`: what gradients are taken with respect to.
-        state: The optimizer's state of these rows, `[U, ...]` each.
+        state: The optimizer's state of these rows, `[U, ...]` each, as their last update has left it.
     """
 
     number: int
@@ -55,25 +56,31 @@ class RowwiseOptimizer(abc.ABC):
 
     def __init__(self, tables: Sequence[StackedTable], learning_rate: float | tf.Variable, l2: float, step: tf.Variable) -> None:
         self.tables, self.learning_rate, self.l2, self.step = list(tables), learning_rate, l2, step
-        self.state = [self._make_state(table.table.shape) for table in self.tables]
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """The state of all tables, in a fixed order."""
-        return [variable for variables in self.state for variable in variables]
+        # Side by side in one variable: on large tables a step is bound by how often it goes to memory.
+        self._parts = [self._state_parts(table.dim) for table in self.tables]
+        self.variables: list[tf.Variable] = []
+        """The state of each table, `[rows, ...]`, in a fixed order; none where the optimizer has no state."""
+        for table, parts in zip(self.tables, self._parts, strict=True):
+            if parts:
+                rows = table.table.shape[0]
+                start = tf.concat([tf.fill([width], value) for width, value in parts], 0)
+                self.variables.append(tf.Variable(tf.broadcast_to(start, [rows, start.shape[0]]), trainable=False))
 
     @contextmanager
     def answering_lookups(self) -> Iterator[list[Lookup]]:
         """Answers the tables' look-ups inside the block, and notes them in the list that it gives."""
         lookups: list[Lookup] = []
 
-        def answer(number: int, rows: tf.Tensor) -> tf.Tensor:
+        def answer(number: int, rows: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
             distinct, position = tf.unique(tf.cast(rows, tf.int32))
             lookups.append(self._read(number, distinct))
-            return tf.gather(lookups[-1].weights, position)
+            weights = lookups[-1].weights
+            if present is not None:  # of the few rows, in place of their many copies
+                weights *= tf.math.unsorted_segment_max(tf.cast(present, tf.float32), position, tf.size(distinct))[:, tf.newaxis]
+            return tf.gather(weights, position)
 
         for number, table in enumerate(self.tables):
-            table.answer = lambda rows, number=number: answer(number, rows)
+            table.answer = functools.partial(answer, number)
         try:
             yield lookups
         finally:
@@ -113,18 +120,22 @@ class RowwiseOptimizer(abc.ABC):
         """Brings every row up to date, as evaluation needs; costs one pass over the tables."""
 
     @abc.abstractmethod
-    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
-        """Returns the state of one table of this shape, `[rows, ...]` each."""
+    def _state_parts(self, dim: int) -> list[tuple[int, float]]:
+        """Returns the state of a row of `dim` numbers: the width of each part, and the value that it begins with."""
 
     def _read(self, number: int, rows: tf.Tensor) -> Lookup:
-        weights, *state = (tf.gather(variable, rows) for variable in (self.tables[number].table.value, *self.state[number]))
+        weights, parts = tf.gather(self.tables[number].table.value, rows), self._parts[number]
+        state = [tf.gather(self.variables[number], rows)] if parts else []
+        if len(parts) > 1:
+            state = tf.split(state[0], [width for width, _ in parts], axis=1)
         return Lookup(number, rows, weights, tuple(state))
 
     def _write(self, lookup: Lookup) -> None:
         # Rows are distinct, so that updating is subtracting; TensorFlow's scatter_sub is over ten times slower on large tables.
-        variables = (self.tables[lookup.number].table.value, *self.state[lookup.number])
-        for variable, values in zip(variables, (lookup.weights, *lookup.state), strict=True):
-            variable.scatter_update(tf.IndexedSlices(values, lookup.rows))
+        self.tables[lookup.number].table.value.scatter_update(tf.IndexedSlices(lookup.weights, lookup.rows))
+        if lookup.state:
+            state = lookup.state[0] if len(lookup.state) == 1 else tf.concat(lookup.state, axis=1)
+            self.variables[lookup.number].scatter_update(tf.IndexedSlices(state, lookup.rows))
 
 
 class SGD(RowwiseOptimizer):
@@ -135,8 +146,8 @@ class SGD(RowwiseOptimizer):
         lookup, gradient = update
         self._write(lookup._replace(weights=lookup.weights - self.learning_rate * gradient))
 
-    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:  # noqa: ARG002 (it has none)
-        return ()
+    def _state_parts(self, dim: int) -> list[tuple[int, float]]:  # noqa: ARG002 (it has none)
+        return []
 
 
 class Adagrad(RowwiseOptimizer):
@@ -156,8 +167,8 @@ class Adagrad(RowwiseOptimizer):
         weights = lookup.weights - self.learning_rate * gradient * tf.math.rsqrt(total + self.epsilon)
         self._write(lookup._replace(weights=weights, state=(total,)))
 
-    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
-        return (tf.Variable(tf.fill(shape, self.initial_accumulator), trainable=False),)
+    def _state_parts(self, dim: int) -> list[tuple[int, float]]:
+        return [(dim, self.initial_accumulator)]
 
 
 class LazyAdam(RowwiseOptimizer):
@@ -188,31 +199,33 @@ class LazyAdam(RowwiseOptimizer):
     def apply(self, update: Update) -> None:
         """See the base class."""
         lookup, gradient = update
-        moment, velocity, _ = lookup.state
-        moment, velocity = self.beta_1 * moment + gradient, self.beta_2 * velocity + tf.square(gradient)
+        moment, velocity, updated_at = lookup.state
         now = tf.cast(self.step + 1, tf.float32)
+        moment = _power(self.beta_1, now - updated_at) * moment + gradient
+        velocity = _power(self.beta_2, now - updated_at) * velocity + tf.square(gradient)
         rate = self._scale * tf.sqrt(1 - self.beta_2**now) / (1 - self.beta_1**now)
         weights = lookup.weights - moment / ((tf.sqrt(velocity) + self._epsilon) / rate)
-        self._write(lookup._replace(weights=weights, state=(moment, velocity, tf.fill(tf.shape(lookup.state[2]), now))))
+        self._write(lookup._replace(weights=weights, state=(moment, velocity, tf.fill(tf.shape(updated_at), now))))
 
     @tf.function
     def finish(self) -> None:
         """See the base class."""
+        now = tf.cast(self.step, tf.float32)
         for number, table in enumerate(self.tables):
             count = table.table.shape[0]
             for start in tf.range(0, count, _ROWS_AT_ONCE):
-                self._write(self._read(number, tf.range(start, tf.minimum(start + _ROWS_AT_ONCE, count))))
+                lookup = self._read(number, tf.range(start, tf.minimum(start + _ROWS_AT_ONCE, count)))
+                moment, velocity, updated_at = lookup.state
+                moment, velocity = _power(self.beta_1, now - updated_at) * moment, _power(self.beta_2, now - updated_at) * velocity
+                self._write(lookup._replace(state=(moment, velocity, tf.fill(tf.shape(updated_at), now))))
 
     def _read(self, number: int, rows: tf.Tensor) -> Lookup:
-        """Returns rows and state as they are now, after the steps without gradient since their last update."""
+        """Returns rows as they are now, after the steps without gradient since their last update, and their state as this has left it."""
         lookup = super()._read(number, rows)
         moment, velocity, updated_at = lookup.state
         now = tf.cast(self.step, tf.float32)
-        passed = now - updated_at
-        owed = self._tail(updated_at) - _power(self.ratio, passed) * self._tail(now)
-        weights = lookup.weights - moment / (tf.sqrt(velocity) + self._epsilon) * (self._scale * owed)
-        state = (_power(self.beta_1, passed) * moment, _power(self.beta_2, passed) * velocity, tf.fill(tf.shape(updated_at), now))
-        return lookup._replace(weights=weights, state=state)
+        owed = self._tail(updated_at) - _power(self.ratio, now - updated_at) * self._tail(now)
+        return lookup._replace(weights=lookup.weights - moment / (tf.sqrt(velocity) + self._epsilon) * (self._scale * owed))
 
     @property
     def _scale(self) -> float | tf.Tensor:
@@ -231,8 +244,8 @@ class LazyAdam(RowwiseOptimizer):
             tails[s] = self.ratio * (corrections[s] + tails[s + 1])
         return tails
 
-    def _make_state(self, shape: tuple[int, int]) -> tuple[tf.Variable, ...]:
-        return tuple(tf.Variable(tf.zeros([shape[0], width]), trainable=False) for width in (shape[1], shape[1], 1))
+    def _state_parts(self, dim: int) -> list[tuple[int, float]]:
+        return [(dim, 0.0), (dim, 0.0), (1, 0.0)]
 
 
 def _power(base: float, exponent: tf.Tensor) -> tf.Tensor:

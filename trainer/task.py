@@ -23,6 +23,7 @@ from feature_specs.locking import locked
 from feature_specs.spec import FeatureSpec
 from preprocessing.artifacts import DataDirectory, default_data_dir
 from trainer.config import RunConfig, TableDtype, TrainingConfig, check_table_dtype
+from trainer.huge_pages import restart_with_huge_pages
 from trainer.models.registry import find_model, get_model, hyper_parameters, list_models, resolve_hyper_parameters
 from trainer.recipes import Recipe, load_recipe
 
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     recipe, spec, model = _what(flags)
     settings, export_dtype = _settings(flags, recipe.values), check_table_dtype(flags.export_dtype)
     _training(settings)
+    restart_with_huge_pages("trainer.task")
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
     run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{_run_name(recipe, model)}"
     started = time.perf_counter()

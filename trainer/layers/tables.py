@@ -32,8 +32,8 @@ class StackedTable(keras.layers.Layer):
         offsets: First row of each table.
         l2: lambda of (lambda / 2) * sum of squares over the rows of a step, of the tables that declare their own; row-wise optimizers
             apply it, and their own to the others.
-        answer: Called in training, where it is set, with the row numbers `[n]` (repeated ones included); gives the vectors `[n, dim]`
-            instead of the gather. Row-wise optimizers read rows with their state here, each once.
+        answer: Called in training, where it is set, with the arguments of `call`; gives the vectors `[n, dim]` instead of the gather.
+            Row-wise optimizers read rows with their state here, each once.
         read: The same outside of training: exports read rows from what they store in place of the variable.
     """
 
@@ -49,7 +49,7 @@ class StackedTable(keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, dtype="float32", autocast=False)
-        self.answer: Callable[[tf.Tensor], tf.Tensor] | None = None
+        self.answer: Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor] | None = None
         self.read: Callable[[tf.Tensor], tf.Tensor] | None = None
         self.dim, self.weight_columns, self.rows, self.l2 = dim, weight_columns, dict(rows), dict(l2 or {})
         self.offsets = dict(zip(rows, itertools.accumulate(rows.values(), initial=0), strict=False))
@@ -63,13 +63,13 @@ class StackedTable(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, rows: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns the vectors `[n, dim]` of the rows `[n]` of the stack."""
-        look_up = self.answer if training else self.read
-        if look_up is not None:
-            return look_up(rows)
+    def call(self, rows: tf.Tensor, present: tf.Tensor | None = None, training: bool | None = None) -> tf.Tensor:
+        """Returns the vectors `[n, dim]` of the rows `[n]` of the stack; zeros where not `present`, bool `[n]`, the same for equal rows."""
+        if training and self.answer is not None:
+            return self.answer(rows, present)
         # Not Keras' `take`: only a gather on the variable itself has a sparse gradient.
-        return tf.gather(self.table.value, rows)
+        vectors = tf.gather(self.table.value, rows) if training or self.read is None else self.read(rows)
+        return vectors if present is None else vectors * tf.cast(present, tf.float32)[:, tf.newaxis]
 
 
 class NumericVectors(keras.layers.Layer):

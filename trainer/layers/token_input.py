@@ -103,8 +103,7 @@ class TokenInput:
         valid = tf.stack([tf.reduce_all((piece.ids >= 0) & (piece.ids < piece.constant(self.table.rows))) for piece in pieces])
         # Without a control dependency: then the layers of a step that look the same ids up share the work on them.
         tf.debugging.Assert(tf.reduce_all(valid), [out_of_range(self.table.rows)])
-        vectors = self.table(tf.concat(rows, 0), training=training)
-        vectors *= tf.cast(tf.concat(flat, 0) > 0, tf.float32)[:, tf.newaxis]
+        vectors = self.table(tf.concat(rows, 0), present=tf.concat(flat, 0) > 0, training=training)
         split = tf.split(vectors, [tf.size(ids) for ids in flat]) if len(flat) > 1 else [vectors]
         found = [tf.reshape(part, [*_shape(piece.ids), self.table.dim]) for part, piece in zip(split, pieces, strict=True)]
         return [piece.clipped(part, self.width) for part, piece in zip(found, pieces, strict=True)]

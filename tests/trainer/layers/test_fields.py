@@ -117,8 +117,9 @@ def test_an_optimizer_is_asked_for_every_row_that_is_looked_up() -> None:
     layer, seen = INPUTS.fields(4), []
     (stack,) = (each for each in layer._flatten_layers() if isinstance(each, StackedTable))
 
-    def answer(rows: tf.Tensor) -> tf.Tensor:
+    def answer(rows: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         seen.append(rows)
+        np.testing.assert_array_equal(present, ~np.isin(rows, list(stack.offsets.values())))  # all but the rows of id 0
         return tf.gather(stack.table.value, rows)
 
     stack.answer = answer

@@ -62,7 +62,8 @@ def test_an_optimizer_answers_lookups_in_training_only() -> None:
     table = StackedTable({"user": 4}, 2, "ones")
     asked: list[list[int]] = []
 
-    def answer(rows: tf.Tensor) -> tf.Tensor:
+    def answer(rows: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
+        assert present is None
         asked.append(rows.numpy().tolist())
         return tf.zeros([tf.size(rows), 2])
 
