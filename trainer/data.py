@@ -1,13 +1,15 @@
 """Batches from Parquet shards: shuffled in blocks, in an order that (seed, epoch) decides, from any position.
 
 An epoch's order: the row groups of all shards are shuffled, joined into blocks of at most `shuffle_rows` rows, and the rows of a block
-are shuffled. Memory is one block, whatever the size of the data, and a resumed epoch skips blocks by their row counts without reading
-them.
+are shuffled. Memory is one block and a few chunks, whatever the size of the data, and a resumed epoch skips blocks by their row counts
+without reading them. Python hands chunks of many batches to the graph, all columns of one type as one array, and the graph cuts them: what
+Python does is paid once a chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,39 +23,22 @@ from numpy.typing import NDArray
 from feature_specs.base import Column as SpecColumn
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
+from trainer.packing import Column, Lists, Packing
+
+__all__ = ["Column", "Lists", "ParquetBatches", "element_spec", "shape_of", "to_numpy", "unreadable"]
 
 LABEL, WEIGHT = "label", "_weight"
+# Few enough for arrays that the allocator uses again: fresh pages cost as much as filling them.
+_CHUNK_ROWS = 1 << 15
 
 
 class _RowGroup(NamedTuple):
+    """A row group: its shard, its number in there, how many rows it has, and how many rows of the split come before them."""
+
     shard: int
     number: int
     rows: int
-
-
-class Lists(NamedTuple):
-    """A list column: all values of its rows one after the other, and each row's first value and length, `[N]`."""
-
-    values: NDArray
-    starts: NDArray
-    lengths: NDArray
-
-    def take(self, rows: NDArray) -> Lists:
-        """Returns the lists of `rows` alone."""
-        lengths = self.lengths[rows]
-        ends = np.cumsum(lengths)
-        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-        return Lists(self.values[np.repeat(self.starts[rows], lengths) + within], ends - lengths, lengths)
-
-    def padded(self, padding: float = 0) -> NDArray:
-        """Returns the lists as `[N, T]`, padded on the right to the longest of them."""
-        longest = int(self.lengths.max(initial=0))
-        result = np.full((len(self.lengths), longest), padding, self.values.dtype)
-        result[np.arange(longest) < self.lengths[:, None]] = self.values
-        return result
-
-
-Column = NDArray | Lists
+    first: int
 
 
 class ParquetBatches:
@@ -79,14 +64,21 @@ class ParquetBatches:
         self._beside = (LABEL,) if spec.label.weight is None else (LABEL, WEIGHT)
         self.columns = [*(column.name for column in spec.outputs), *self._beside]
         self._vectors = {column.name: column.size for column in spec.outputs if column.layout == "vector"}
-        self._padding = spec.paddings
+        self.num_rows = 0
         self._groups = [group for number, path in enumerate(self.shards) for group in self._read_footer(number, path)]
-        self.num_rows = sum(group.rows for group in self._groups)
         if self.num_rows == 0:
             names = ", ".join(path.name for path in self.shards) or "no shards"
             raise ColonnadeError(f"There is no row to read in {names}. Check the split's fractions and the job's rejected-*.jsonl.")
         self.num_batches = -(-self.num_rows // batch_size)
         self.element_spec = element_spec(spec)
+        types = {**self.element_spec[0], **dict(zip(self._beside, self.element_spec[1:], strict=True))}
+        self._packing = Packing(types, spec.paddings)
+        self._pipeline = tf.function(self._built, autograph=False)
+        self._chunk_rows = batch_size * max(1, _CHUNK_ROWS // batch_size)
+        self._kept: dict[str, Column] | None = None
+        self._taken: dict[int, dict[str, Any]] = {}
+        self._taken_from: tuple[int, int] | None = None
+        self._lock = threading.Lock()
         self._failure: ColonnadeError | None = None
 
     def _read_footer(self, number: int, path: Path) -> Iterator[_RowGroup]:
@@ -99,11 +91,14 @@ class ParquetBatches:
         if lacking:
             raise ColonnadeError(f"Shard {str(path)!r} lacks the columns {', '.join(lacking)}. Preprocess again with this spec.")
         for index in range(metadata.num_row_groups):
-            yield _RowGroup(number, index, metadata.row_group(index).num_rows)
+            yield _RowGroup(number, index, metadata.row_group(index).num_rows, self.num_rows)
+            self.num_rows += metadata.row_group(index).num_rows
 
     def dataset(self, epoch: int = 0, start_batch: int = 0) -> tf.data.Dataset:
         """Returns the batches of one epoch from `start_batch` on."""
-        return tf.data.Dataset.from_generator(lambda: self.batches(epoch, start_batch), output_signature=self.element_spec).prefetch(2)
+        # Traced once for all epochs: building a pipeline takes longer than reading an epoch of small data.
+        variant = self._pipeline(tf.constant(epoch, tf.int64), tf.constant(start_batch, tf.int64))
+        return tf.data.experimental.from_variant(variant, self.element_spec)
 
     @contextmanager
     def errors_of_reading(self) -> Iterator[None]:
@@ -117,16 +112,8 @@ class ParquetBatches:
 
     def batches(self, epoch: int = 0, start_batch: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yields what `dataset` holds, as NumPy arrays."""
-        pending: list[dict[str, Column]] = []
-        waiting = 0
-        for piece in self._pieces(epoch, start_batch * self.batch_size):
-            pending.append(piece)
-            waiting += len(piece[LABEL])
-            if waiting == self.batch_size:
-                yield self._collate(pending)
-                pending, waiting = [], 0
-        if pending:
-            yield self._collate(pending)
+        with self.errors_of_reading():
+            yield from self.dataset(epoch, start_batch).as_numpy_iterator()
 
     def read_column(self, name: str) -> pa.ChunkedArray | None:
         """Returns a whole column in the order of the files, or None where the shards have no such column."""
@@ -134,21 +121,70 @@ class ParquetBatches:
             return None
         return pa.concat_tables([pq.read_table(path, columns=[name]) for path in self.shards])[name]
 
-    def _pieces(self, epoch: int, start: int) -> Iterator[dict[str, Column]]:
-        """Yields parts of blocks that end where a batch or their block ends, leaving out the first `start` rows of the epoch."""
-        first = 0
-        for number, block in enumerate(self._blocks(epoch)):
-            rows = sum(group.rows for group in block)
-            if first + rows > start:
-                columns = self._read(block)
-                order = self._rng(epoch, number).permutation(rows) if self.shuffle_rows else np.arange(rows)
-                at = max(start - first, 0)
-                while at < rows:
-                    end = min(rows, at + self.batch_size - (first + at) % self.batch_size)
-                    chosen = order[at:end]
-                    yield {name: c.take(chosen) if isinstance(c, Lists) else c[chosen] for name, c in columns.items()}
-                    at = end
-            first += rows
+    def _built(self, epoch: tf.Tensor, start_batch: tf.Tensor) -> tf.Tensor:
+        """Returns the dataset of an epoch, as a tensor."""
+        flat = tf.nest.flatten(self._packing.spec)
+
+        def read(number: tf.Tensor) -> Any:  # noqa: ANN401 (a chunk)
+            # No from_generator: it makes malloc return memory at once, for the whole process, and steps then pay for fresh pages.
+            parts = tf.numpy_function(self._flat_chunk, [epoch, number], [spec.dtype for spec in flat])
+            return tf.nest.pack_sequence_as(
+                self._packing.spec, [tf.ensure_shape(*pair) for pair in zip(parts, (spec.shape for spec in flat), strict=True)]
+            )
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.experimental_optimization.apply_default_optimizations = False  # it takes half of an epoch's start, and finds nothing
+        batches = self._chunk_rows // self.batch_size
+        numbers = tf.data.Dataset.range(start_batch // batches, -(-self.num_rows // self._chunk_rows))
+        chunks = numbers.map(tf.autograph.experimental.do_not_convert(read)).prefetch(2)
+        whole = chunks.flat_map(tf.autograph.experimental.do_not_convert(self._cut)).skip(start_batch % batches)
+        return tf.data.experimental.to_variant(whole.prefetch(4).with_options(options))
+
+    def _cut(self, chunk: Mapping[str, Any]) -> tf.data.Dataset:
+        rows = self._packing.num_rows(chunk)
+
+        @tf.autograph.experimental.do_not_convert
+        def batch(first: tf.Tensor) -> tuple[Any, ...]:
+            columns = self._packing.cut(chunk, first, tf.minimum(rows, first + self.batch_size))
+            return {name: columns[name] for name in self.element_spec[0]}, *(columns[name] for name in self._beside)
+
+        return tf.data.Dataset.range(0, rows, self.batch_size).map(batch)
+
+    def _flat_chunk(self, epoch: int, number: int) -> list[NDArray]:
+        with self._lock:
+            chunk = self._chunk(int(epoch), int(number))
+        return tf.nest.flatten(chunk)
+
+    def _chunk(self, epoch: int, number: int) -> dict[str, Any]:
+        """Returns rows of an epoch: those of chunk `number`, which may lie in several blocks."""
+        begin, end = number * self._chunk_rows, min((number + 1) * self._chunk_rows, self.num_rows)
+        pieces, first = [], 0
+        for place, block in enumerate(self._blocks(epoch)):
+            after = first + sum(group.rows for group in block)
+            if after > begin and first < end:
+                if self._taken_from != (epoch, place) or number not in self._taken:
+                    self._taken = {}  # or the next block would be read beside it
+                    self._taken = self._take(epoch, place, block, first, after, number)
+                    self._taken_from = epoch, place
+                pieces.append(self._taken.pop(number))
+            first = after
+        return self._packing.join(pieces)
+
+    def _take(self, epoch: int, place: int, block: Sequence[_RowGroup], first: int, after: int, number: int) -> dict[int, dict[str, Any]]:
+        """Returns rows `first` to `after` of an epoch, which are those of `block`, by chunk, from chunk `number` on."""
+        order = self._rng(epoch, place).permutation(after - first) if self.shuffle_rows else np.arange(after - first)
+        columns: Iterable[tuple[str, Column]] = self._columns_of(block)
+        if len(block) == len(self._groups):
+            # The only block stays in memory, in the order of the files; that of the row groups is another in each epoch.
+            self._kept = self._kept or dict(self._columns_of(self._groups))
+            order = np.concatenate([np.arange(group.first, group.first + group.rows) for group in block])[order]
+            columns = self._kept.items()
+        rows = {
+            chunk: order[max(chunk * self._chunk_rows - first, 0) : (chunk + 1) * self._chunk_rows - first]
+            for chunk in range(number, -(-after // self._chunk_rows))
+        }
+        return dict(zip(rows, self._packing.take(columns, list(rows.values())), strict=True))
 
     def _blocks(self, epoch: int) -> Iterator[list[_RowGroup]]:
         order = self._rng(epoch).permutation(len(self._groups)) if self.shuffle_rows else range(len(self._groups))
@@ -163,31 +199,25 @@ class ParquetBatches:
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *key])
 
-    def _read(self, block: Sequence[_RowGroup]) -> dict[str, Column]:
-        tables = []
+    def _columns_of(self, block: Sequence[_RowGroup]) -> Iterator[tuple[str, Column]]:
+        """Yields the columns of a block one by one."""
+        parts: dict[str, list[pa.Array]] = {name: [] for name in self.columns}
         for group in block:
-            path = self.shards[group.shard]
-            try:
-                with pq.ParquetFile(path) as file:
-                    tables.append(file.read_row_group(group.number, columns=self.columns, use_threads=False))
-            except (OSError, pa.ArrowException) as error:
-                self._failure = unreadable(path, error)
-                raise self._failure from error
-        table = pa.concat_tables(tables).combine_chunks()
-        return {name: to_numpy(table[name], self._vectors.get(name)) for name in self.columns}
+            table = self._read_group(group)
+            for name, chunks in parts.items():
+                chunks += table[name].chunks
+            del table  # its columns go one by one
+        for name in self.columns:
+            yield name, to_numpy(pa.chunked_array(parts.pop(name)), self._vectors.get(name))
 
-    def _collate(self, pieces: Sequence[dict[str, Column]]) -> tuple[Any, ...]:
-        batch: dict[str, NDArray] = {}
-        for name in pieces[0]:
-            parts = [piece[name] for piece in pieces]
-            if isinstance(parts[0], Lists):
-                lists = [part for part in parts if isinstance(part, Lists)]
-                lengths = np.concatenate([part.lengths for part in lists])
-                values = np.concatenate([part.values for part in lists])
-                batch[name] = Lists(values, np.cumsum(lengths) - lengths, lengths).padded(self._padding[name])
-            else:
-                batch[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        return batch, *(batch.pop(name) for name in self._beside)
+    def _read_group(self, group: _RowGroup) -> pa.Table:
+        path = self.shards[group.shard]
+        try:
+            with pq.ParquetFile(path) as file:
+                return file.read_row_group(group.number, columns=self.columns, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            self._failure = unreadable(path, error)
+            raise self._failure from error
 
 
 def unreadable(path: Path, error: Exception) -> ColonnadeError:

@@ -87,13 +87,34 @@ def test_the_order_follows_seed_and_epoch(shards: list[Path]) -> None:
     assert np.concatenate([features["row"] for features, _ in unshuffled.batches()]).tolist() == list(range(34))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(batch=st.integers(1, 40), shuffle_rows=st.sampled_from([0, 5, 16, 100]), start=st.integers(0, 5))
 def test_an_epoch_entered_late_goes_on_as_it_would_have(shards: list[Path], batch: int, shuffle_rows: int, start: int) -> None:
     data = ParquetBatches(shards, SPEC, batch, shuffle_rows=shuffle_rows, seed=3)
     whole = [(features["row"].tolist(), features["tags"].tolist()) for features, _ in data.batches(2)]
     late = [(features["row"].tolist(), features["tags"].tolist()) for features, _ in data.batches(2, start)]
     assert late == whole[start:]
+
+
+def test_the_order_is_that_of_groups_and_of_blocks(shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The groups are shuffled, then the rows of each block; whether chunks are small, end within blocks or hold several."""
+    first = np.cumsum([0, 7, 7, 6, 3, 7])
+    groups = [np.arange(a, a + rows) for a, rows in zip(first, (7, 7, 6, 3, 7, 4), strict=True)]
+
+    def expected(epoch: int, blocks: list[int]) -> list[int]:
+        order = np.random.default_rng([3, epoch]).permutation(6)
+        parts = np.split(order, np.cumsum(blocks)[:-1])
+        rows = [np.concatenate([groups[i] for i in part]) for part in parts]
+        return np.concatenate([each[np.random.default_rng([3, epoch, i]).permutation(len(each))] for i, each in enumerate(rows)]).tolist()
+
+    for chunk_rows in (1, 8, 1000):
+        monkeypatch.setattr("trainer.data._CHUNK_ROWS", chunk_rows)
+        for shuffle_rows, blocks in ((1, [1] * 6), (100, [6])):
+            data = ParquetBatches(shards, SPEC, 4, shuffle_rows=shuffle_rows, seed=3)
+            for epoch in (2, 0):
+                batches = list(data.batches(epoch))
+                assert [len(label) for _, label in batches] == [4] * 8 + [2]
+                assert np.concatenate([features["row"] for features, _ in batches]).tolist() == expected(epoch, blocks)
 
 
 def test_the_dataset_holds_the_batches(shards: list[Path]) -> None:
