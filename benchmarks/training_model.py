@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.peers.turns import serve, take_output
 from benchmarks.training_shapes import FIELDS, MODELS, NUMBERS, SIZES, criteo_shaped
 from feature_specs.command import load_tensorflow
+from trainer.huge_pages import restart_with_huge_pages
 
 
 class InMemory:
@@ -125,6 +126,7 @@ def matrix_rates(repeats: int) -> dict[str, float]:
 
 def main() -> None:
     """Builds a model and takes its turns."""
+    restart_with_huge_pages("benchmarks.training_model")  # as trainer.task does
     output = take_output()
     job = json.loads(sys.argv[1])
     load_tensorflow()

@@ -29,10 +29,10 @@ lower.
 
 Each contender is a process of its own. For either shape ours in float32, the peer and ours in bfloat16 are alive at once and take turns of
 about a second (at least a step), one at a time: 5 turns, 3 where a step takes seconds, after two that do not count. A turn's time is the
-mean of its steps; tables show the median of the turns and, in brackets, their range. Ours: `Loop.train`, several steps a call, no clipping.
-DeepCTR: `model.fit` on dicts of arrays, between the ends of its steps, the first of each turn left out. FuxiCTR: `train_step`, and its loss
-as a number, over batches made beforehand; models are put together of its package's layers as in its repository, whose model classes the
-package leaves out. Memory is the largest resident set of a process (VmHWM)."""
+mean of its steps; tables show the median of the turns and, in brackets, their range. Ours: `Loop.train`, several steps a call, no clipping,
+huge pages asked for as `trainer.task` asks. DeepCTR: `model.fit` on dicts of arrays, between the ends of its steps, the first of each turn
+left out. FuxiCTR: `train_step`, and its loss as a number, over batches made beforehand; models are put together of its package's layers as
+in its repository, whose model classes the package leaves out. Memory is the largest resident set of a process (VmHWM)."""
 
 Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
