@@ -77,6 +77,7 @@ def main() -> None:
                     times[name].append(taken)
                 print(f"{name}: {taken[0]:.2f} s, {taken[1]:.2f} s of CPU time", flush=True)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras"))
+    python = f"Python {platform.python_version()}"
     lines = [
         f"| {name} | {statistics.median(wall for wall, _ in times[name]):.2f} | {min(times[name])[0]:.2f} - {max(times[name])[0]:.2f} "
         f"| {statistics.median(cpu for _, cpu in times[name]):.2f} | {limit:g} |"
@@ -85,8 +86,8 @@ def main() -> None:
     text = [
         "# Start-up",
         "",
-        f"`python -m benchmarks.start_up`, {datetime.date.today()}, {versions}, Python {platform.python_version()}, {os.cpu_count()} cores.",
-        f"Seconds from the start to the end of the process or of the first training step; median of {TURNS} turns.",
+        f"`python -m benchmarks.start_up`, {datetime.date.today()}, {versions}, {python}, {os.cpu_count()} cores.",
+        f"Seconds from the start to the end of the process, or of the first training step. Median of {TURNS} turns.",
         "",
         "| | seconds | range | CPU seconds | wanted, below |",
         "| --- | --- | --- | --- | --- |",
