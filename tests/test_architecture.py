@@ -134,3 +134,10 @@ def test_listing_and_help_load_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_specs_load_nothing_that_is_slow_to_import() -> None:
+    slow = ("tensorflow", "keras", "numpy", "pandas", "pyarrow", "apache_beam", "trainer", "preprocessing")
+    code = f"import sys, feature_specs\nprint([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
