@@ -26,6 +26,29 @@ def check_table_dtype(given: str) -> TableDtype:
     )
 
 
+def check_profile_steps(first: int, last: int) -> tuple[int, int]:
+    """Returns the first and the last step to be profiled.
+
+    Raises:
+        ColonnadeError: They are no range of steps.
+    """
+    if not 1 <= first <= last:
+        raise ColonnadeError(f"Steps to be profiled should be the first, 1 or more, and the last, no less. Received: {first},{last}.")
+    return first, last
+
+
+def read_profile_steps(text: str) -> tuple[int, int]:
+    """Returns the steps that "100,120" or "100" name.
+
+    Raises:
+        ColonnadeError: It names none.
+    """
+    parts = text.split(",")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ColonnadeError(f"--profile_steps takes the first and the last step, as in 100,120, or one step. Received: {text!r}.")
+    return check_profile_steps(int(parts[0]), int(parts[-1]))
+
+
 class TrainingConfig(BaseModel):
     """How a model is trained; the same for every model.
 

@@ -8,8 +8,9 @@ Python does is paid once a chunk.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,6 @@ class ParquetBatches:
         self.element_spec = element_spec(spec)
         types = {**self.element_spec[0], **dict(zip(self._beside, self.element_spec[1:], strict=True))}
         self._packing = Packing(types, spec.paddings)
-        self._pipeline = tf.function(self._built, autograph=False)
         self._chunk_rows = batch_size * max(1, _CHUNK_ROWS // batch_size)
         self._kept: dict[str, Column] | None = None
         self._taken: dict[int, dict[str, Any]] = {}
@@ -120,6 +120,11 @@ class ParquetBatches:
         if any(name not in pq.read_schema(path).names for path in self.shards):
             return None
         return pa.concat_tables([pq.read_table(path, columns=[name]) for path in self.shards])[name]
+
+    @functools.cached_property
+    def _pipeline(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        number = tf.TensorSpec([], tf.int64)
+        return tf.function(self._built, autograph=False).get_concrete_function(number, number)
 
     def _built(self, epoch: tf.Tensor, start_batch: tf.Tensor) -> tf.Tensor:
         """Returns the dataset of an epoch, as a tensor."""

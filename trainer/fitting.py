@@ -12,7 +12,8 @@ from trainer.evaluation import SCORING_BATCH, keep_best, run_exporters, summary_
 from trainer.loop import Loop
 from trainer.matching.side import first_of
 from trainer.models.base import MatchingModel
-from trainer.progress import EpochProgress, log_events, plot_curves
+from trainer.profiling import StepProfile
+from trainer.progress import EpochProgress, log_events, plot_curves, waiting
 from trainer.specs import EvalSpec, TrainSpec
 from trainer.tasks import RankingTask
 
@@ -26,6 +27,11 @@ _SECONDS_BETWEEN_DRAWINGS = 10.0
 
 def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
     """Trains from where the run stands to the end of what the specs allow."""
+    with StepProfile(train_spec.profile_steps, estimator.run.path / "events") as profile:
+        _fit_epochs(estimator, train_spec, eval_spec, profile)
+
+
+def _fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None, profile: StepProfile) -> None:
     if train_spec.input_fn is not None or (eval_spec is not None and eval_spec.input_fn is not None):
         raise ColonnadeError("This estimator is trained on its data directory. Leave input_fn out, or make it of columns: columns=[...].")
     loop, run, config = estimator.loop, estimator.run, estimator.config.training
@@ -34,9 +40,11 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
     loop.restore(run.last)  # scoring has left the best weights in the model
     if loop.has_ended(epochs, max_steps, evaluated=eval_spec is not None):
         return
-    if isinstance(loop.model, MatchingModel) and loop.model.closed_form:
+    closed_form = isinstance(loop.model, MatchingModel) and loop.model.closed_form
+    if closed_form:
         epochs = 1
     train = estimator.batches("train", batch_size=config.batch_size, shuffle=True)
+    _check_profile(profile, int(loop.step), min(max_steps or math.inf, 0 if closed_form else epochs * train.num_batches))
     evaluated = _Evaluation(estimator, eval_spec) if eval_spec else None
     history = [line for line in run.epochs() if line["epoch"] <= loop.position.epoch]
     drawn = -math.inf  # so that the first epoch is drawn
@@ -45,11 +53,12 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
         started, first, last = time.perf_counter(), position.batch, train.num_batches
         if max_steps is not None:
             last = min(last, first + max(0, max_steps - int(loop.step)))
-        if isinstance(loop.model, MatchingModel) and loop.model.closed_form:
+        if closed_form:
             estimator.fit_closed_form()
         else:
-            train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first))
-        seconds = {"train": time.perf_counter() - started}
+            train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first), profile)
+        seconds = {"train": time.perf_counter() - started, "input": loop.take_seconds_waited()}
+        seconds["step"] = seconds["train"] - seconds["input"]
         out_of_steps = max_steps is not None and int(loop.step) >= max_steps
         if last < train.num_batches and not evaluated:
             loop.save(run.last)
@@ -81,16 +90,33 @@ def fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec 
             return
 
 
-def train_epoch(loop: Loop, train: Any, checkpoints: Path, last: int, progress: EpochProgress) -> None:  # noqa: ANN401 (any batches)
+def _check_profile(profile: StepProfile, done: int, steps: float) -> None:
+    """Says where a profile cannot be had from a run of `steps` steps, of which some are done."""
+    if profile.first > steps:
+        raise ColonnadeError(f"--profile_steps begins at step {profile.first}, and the run has {steps:.0f} steps. Begin earlier.")
+    if 0 < profile.last <= done:
+        print(f"Steps {profile.first} to {profile.last} are done already: none is profiled.", flush=True)
+
+
+def train_epoch(
+    loop: Loop,
+    train: Any,  # noqa: ANN401 (any batches)
+    checkpoints: Path,
+    last: int,
+    progress: EpochProgress,
+    profile: StepProfile | None = None,
+) -> None:
     """Trains from where the loop stands in the epoch to its batch `last`, with a checkpoint every so many steps."""
+    profile = profile or StepProfile(None, checkpoints)
     config = loop.config
-    iterator = iter(train.dataset(loop.position.epoch, loop.position.batch))
+    iterator = loop.waiting(lambda: iter(train.dataset(loop.position.epoch, loop.position.batch)))
     with progress, train.errors_of_reading():
         while loop.position.batch < last:
             before = int(loop.step)
             due = config.checkpoint_steps - before % config.checkpoint_steps
-            steps = min(config.steps_per_call, last - loop.position.batch, due)
-            loop.train(iterator, steps)
+            steps = profile.allowed(before, min(config.steps_per_call, last - loop.position.batch, due))
+            with profile.around(before):
+                loop.train(iterator, steps)
             loop.position.batch += steps
             progress.advance(steps)
             if steps == due and loop.position.batch < last:
@@ -119,14 +145,15 @@ class _Evaluation:
         valid = self.estimator.metrics(loop.score(self.valid), self.valid)
         self._keep(valid, seconds, started)
         shown = f"epoch {loop.position.epoch}: loss {loss:.5f}  train {task.monitor} {train[task.monitor]:.5f}  "
-        print(shown + summary_line(self.estimator, valid, examples_per_second, loop.position.epoch), flush=True)
+        print(shown + summary_line(self.estimator, valid, examples_per_second, loop.position.epoch) + waiting(seconds), flush=True)
         return {"train": train, "valid": valid}
 
     def _by_protocol(self, loss: float, examples_per_second: float, seconds: dict[str, float], started: float) -> dict[str, Any]:
         metrics = self.estimator.evaluate_by_protocol(self.spec.split)
         valid, epoch = first_of(metrics), self.estimator.loop.position.epoch
         self._keep(valid, seconds, started)
-        print(f"epoch {epoch}: loss {loss:.5f}  " + summary_line(self.estimator, valid, examples_per_second, epoch), flush=True)
+        line = summary_line(self.estimator, valid, examples_per_second, epoch) + waiting(seconds)
+        print(f"epoch {epoch}: loss {loss:.5f}  {line}", flush=True)
         return {"valid": valid, **({"protocols": metrics} if len(metrics) > 1 else {})}
 
     def _keep(self, valid: dict[str, float], seconds: dict[str, float], started: float) -> None:

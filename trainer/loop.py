@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +20,8 @@ from trainer.models.base import MatchingModel, RankingModel
 from trainer.precision import LossScale, clip_by_global_norm
 from trainer.scoring import Batches, Scorer, Scores
 from trainer.tasks import Task
+
+_T = TypeVar("_T")
 
 
 class Position(BaseModel):
@@ -54,6 +58,7 @@ class Loop:
                 f"Row-wise embedding optimizers train on one replica. Received a strategy with {self.strategy.num_replicas_in_sync}."
             )
         self.position = Position()
+        self._seconds_waited = 0.0
         with self.strategy.scope():
             self._some_rows = {name: _placeholder(spec) for name, spec in element_spec[0].items()}
             task.build(model, self._some_rows)
@@ -89,7 +94,7 @@ class Loop:
         Raises:
             ColonnadeError: The loss is no longer finite.
         """
-        self._train(iterator, tf.constant(steps, tf.int64))
+        self._seconds_waited += float(self._train(iterator, tf.constant(steps, tf.int64)))
         self._check_loss(steps)
 
     def train_some(self, iterator: object, steps: int) -> tuple[int, int]:
@@ -98,7 +103,8 @@ class Loop:
         Raises:
             ColonnadeError: The loss is no longer finite.
         """
-        done, examples = self._train_some(iterator, tf.constant(steps, tf.int64))
+        done, examples, waited = self._train_some(iterator, tf.constant(steps, tf.int64))
+        self._seconds_waited += float(waited)
         self._check_loss(steps)
         return int(done), int(examples)
 
@@ -110,22 +116,33 @@ class Loop:
             )
 
     @tf.function(reduce_retracing=True)
-    def _train(self, iterator: object, steps: tf.Tensor) -> None:
+    def _train(self, iterator: Any, steps: tf.Tensor) -> tf.Tensor:  # noqa: ANN401 (of a dataset)
+        waited = tf.constant(0.0, tf.float64)
         for _ in tf.range(steps):
-            self.strategy.run(self._train_step, args=next(iterator))  # type: ignore[call-overload]
+            begun = _now()
+            with tf.control_dependencies([begun]):
+                batch = next(iterator)
+            batch, seconds = _timed(batch, begun)
+            waited += seconds
+            self.strategy.run(self._train_step, args=batch)
+        return waited
 
     @tf.function(reduce_retracing=True)
-    def _train_some(self, iterator: Any, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: ANN401 (of a dataset)
-        done, examples = tf.constant(0, tf.int64), tf.constant(0, tf.int64)
+    def _train_some(self, iterator: Any, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:  # noqa: ANN401 (of a dataset)
+        done, examples, waited = tf.constant(0, tf.int64), tf.constant(0, tf.int64), tf.constant(0.0, tf.float64)
         for _ in tf.range(steps):
-            # An iterator that ends would fail the whole call, with its last steps under way.
-            following = iterator.get_next_as_optional()
-            if following.has_value():
+            begun = _now()
+            with tf.control_dependencies([begun]):
+                # An iterator that ends would fail the whole call, with its last steps under way.
+                following = iterator.get_next_as_optional()
+            is_there, seconds = _timed(following.has_value(), begun)
+            waited += seconds
+            if is_there:
                 batch = following.get_value()
                 self.strategy.run(self._train_step, args=batch)
                 done += 1
                 examples += tf.size(batch[1], tf.int64)
-        return done, examples
+        return done, examples, waited
 
     def _train_step(self, features: dict[str, tf.Tensor], labels: Any, weights: tf.Tensor | None = None) -> None:  # noqa: ANN401
         with ExitStack() as stack:
@@ -163,6 +180,18 @@ class Loop:
         position = self.position
         out_of_steps = max_steps is not None and int(self.step) >= max_steps and not (evaluated and position.batch > 0)
         return position.epoch >= epochs or position.out_of_patience or out_of_steps
+
+    def waiting(self, found: Callable[[], _T]) -> _T:
+        """Returns what `found` returns, and counts its time as waiting for batches."""
+        started = time.perf_counter()
+        result = found()
+        self._seconds_waited += time.perf_counter() - started
+        return result
+
+    def take_seconds_waited(self) -> float:
+        """Returns the seconds that training waited for batches since the last call."""
+        total, self._seconds_waited = self._seconds_waited, 0.0
+        return total
 
     def take_loss_sum(self) -> float:
         """Returns the sum of all examples' losses since the last call; each counts its batch's mean where rows have weights."""
@@ -204,6 +233,19 @@ class Loop:
     def restore_weights(self, folder: Path) -> bool:
         """Reads what `save_weights` wrote; returns whether there is any."""
         return _restore(folder, self.weights)
+
+
+def _now() -> tf.Tensor:
+    """Returns the time of `time.perf_counter`; tf.timestamp refuses to run where ops are to be deterministic."""
+    return tf.ensure_shape(tf.numpy_function(time.perf_counter, [], tf.float64), [])
+
+
+def _timed(found: Any, begun: tf.Tensor) -> tuple[Any, tf.Tensor]:  # noqa: ANN401 (what was waited for)
+    """Returns `found`, which nothing gets before the time is taken, and the seconds that it came after `begun`."""
+    with tf.control_dependencies(tf.nest.flatten(found, expand_composites=True)):
+        ended = _now()
+    with tf.control_dependencies([ended]):
+        return tf.nest.map_structure(tf.identity, found, expand_composites=True), ended - begun
 
 
 def _weighted_mean(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

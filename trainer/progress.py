@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from trainer.data import ParquetBatches
 from trainer.matching.batches import InteractionBatches
+
+_SHARE_OF_INPUT = 0.2
 
 
 class EpochProgress:
@@ -43,6 +45,12 @@ class EpochProgress:
         rows = [min(batch * self._data.batch_size, self._data.num_rows) for batch in (self._batch, self._batch + batches)]
         self._batch += batches
         self._bar.update(rows[1] - rows[0])
+
+
+def waiting(seconds: Mapping[str, float]) -> str:
+    """Returns what is said of an epoch that waited for its batches: nothing where that is a fifth of its training or less."""
+    share = seconds["input"] / max(seconds["train"], 1e-9)
+    return f"  {share:.0%} of the time waiting for input" if share > _SHARE_OF_INPUT else ""
 
 
 def log_events(folder: Path, line: dict[str, Any]) -> None:

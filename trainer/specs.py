@@ -8,6 +8,7 @@ from typing import Literal
 
 import tensorflow as tf
 
+from trainer.config import check_profile_steps
 from trainer.exporters import Exporter
 
 Split = Literal["train", "valid", "test"]
@@ -22,11 +23,21 @@ class TrainSpec:
         input_fn: For estimators of columns: returns a dataset of batches `(features, labels)`, the same ones each time it is called.
         max_steps: Optimizer steps, at most, counted over all resumptions.
         epochs: Passes over the training split or over the dataset, at most.
+        profile_steps: First and last step of a TensorBoard profile in the run's `events/`; steps count from 1, over all resumptions.
+
+    Raises:
+        ColonnadeError: `profile_steps` is no range of steps.
     """
 
     input_fn: InputFn | None = None
     max_steps: int | None = None
     epochs: int | None = None
+    profile_steps: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the range of steps."""
+        if self.profile_steps is not None:
+            check_profile_steps(*self.profile_steps)
 
 
 @dataclass(frozen=True)

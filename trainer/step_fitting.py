@@ -10,7 +10,8 @@ from feature_specs.errors import ColonnadeError
 from trainer.evaluation import keep_best, run_exporters, summary_line
 from trainer.input_fns import InputFnBatches
 from trainer.loop import Loop
-from trainer.progress import log_events, plot_curves
+from trainer.profiling import StepProfile
+from trainer.progress import log_events, plot_curves, waiting
 from trainer.specs import EvalSpec, TrainSpec
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 def fit_steps(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
     """Trains from where the run stands to the end of what the specs allow."""
+    with StepProfile(train_spec.profile_steps, estimator.run.path / "events") as profile:
+        _fit_steps(estimator, train_spec, eval_spec, profile)
+
+
+def _fit_steps(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec | None, profile: StepProfile) -> None:
     if train_spec.input_fn is None or (eval_spec is not None and eval_spec.input_fn is None):
         what = "TrainSpec" if train_spec.input_fn is None else "EvalSpec"
         raise ColonnadeError(f"An estimator of columns is trained and evaluated on input_fns. Give the {what} one: {what}(input_fn=...).")
@@ -27,7 +33,7 @@ def fit_steps(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec |
     max_steps = config.max_steps if train_spec.max_steps is None else train_spec.max_steps
     every = (eval_spec.every_steps or config.checkpoint_steps) if eval_spec else None
     loop.restore(run.last)  # scoring has left the best weights in the model
-    train = _Batches(loop, estimator.batches(train_spec.input_fn))
+    train = _Batches(loop, estimator.batches(train_spec.input_fn), profile)
     history = [line for line in run.epochs() if line["step"] <= int(loop.step)]
     pass_ended = False
     while True:
@@ -57,12 +63,13 @@ class _Batches:
     Attributes:
         data: Gives them.
         seen: Examples trained on since this process began.
-        seconds: Spent on them.
+        seconds: Spent on them, in all and waiting for them: "train", "input" and, without the waiting, "step".
     """
 
-    def __init__(self, loop: Loop, data: InputFnBatches) -> None:
-        self.loop, self.data = loop, data
-        self.seen, self.seconds = 0, 0.0
+    def __init__(self, loop: Loop, data: InputFnBatches, profile: StepProfile) -> None:
+        self.loop, self.data, self._profile = loop, data, profile
+        self.seen = 0
+        self.seconds = dict.fromkeys(("train", "input", "step"), 0.0)
         self._iterator: Iterator[Any] | None = None
 
     def run(self, steps: int) -> bool:
@@ -70,10 +77,12 @@ class _Batches:
         started, loop, position = time.perf_counter(), self.loop, self.loop.position
         with self.data.errors_of_reading():
             if self._iterator is None:
-                self._iterator = iter(self.data.dataset(position.epoch, position.batch))
+                self._iterator = loop.waiting(lambda: iter(self.data.dataset(position.epoch, position.batch)))
             while steps and self._iterator is not None:
-                wanted = min(steps, loop.config.steps_per_call)
-                done, examples = loop.train_some(self._iterator, wanted)
+                before = int(loop.step)
+                wanted = self._profile.allowed(before, min(steps, loop.config.steps_per_call))
+                with self._profile.around(before):
+                    done, examples = loop.train_some(self._iterator, wanted)
                 if not done and not position.batch:
                     raise ColonnadeError("The input_fn's dataset has no batch. Check its files and filters.")
                 position.batch, position.examples = position.batch + done, position.examples + examples
@@ -81,7 +90,9 @@ class _Batches:
                 if done < wanted:
                     self._iterator = None
                     position.epoch, position.batch = position.epoch + 1, 0
-        self.seconds += time.perf_counter() - started
+        passed, waited = time.perf_counter() - started, loop.take_seconds_waited()
+        for name, more in (("train", passed), ("input", waited), ("step", passed - waited)):
+            self.seconds[name] += more
         return self._iterator is None
 
 
@@ -91,12 +102,12 @@ def _evaluate(estimator: Estimator, eval_spec: EvalSpec, number: int, train: _Ba
     loop.finish_rows()
     examples, loop.position.examples = loop.position.examples, 0
     loop.position.evaluated_step = int(loop.step)
-    loss, speed = loop.take_loss_sum() / max(examples, 1), train.seen / max(train.seconds, 1e-9)
+    loss, speed = loop.take_loss_sum() / max(examples, 1), train.seen / max(train.seconds["train"], 1e-9)
     data = estimator.batches(eval_spec.input_fn or "valid", steps=eval_spec.steps)
     valid = estimator.metrics(loop.score(data), data)
     keep_best(estimator, valid, number)
     run_exporters(estimator, eval_spec, valid)
-    print(f"step {int(loop.step)}: loss {loss:.5f}  {summary_line(estimator, valid, speed, number)}", flush=True)
-    seconds = {"train": train.seconds, "evaluate": time.perf_counter() - started}
-    train.seen, train.seconds = 0, 0.0
+    print(f"step {int(loop.step)}: loss {loss:.5f}  {summary_line(estimator, valid, speed, number)}{waiting(train.seconds)}", flush=True)
+    seconds = {**train.seconds, "evaluate": time.perf_counter() - started}
+    train.seen, train.seconds = 0, dict.fromkeys(train.seconds, 0.0)
     return {"epoch": number, "step": int(loop.step), "loss": loss, "examples_per_second": speed, "seconds": seconds, "valid": valid}

@@ -22,7 +22,7 @@ from feature_specs.errors import ColonnadeError, did_you_mean
 from feature_specs.locking import locked
 from feature_specs.spec import FeatureSpec
 from preprocessing.artifacts import DataDirectory, default_data_dir
-from trainer.config import RunConfig, TableDtype, TrainingConfig, check_table_dtype
+from trainer.config import RunConfig, TableDtype, TrainingConfig, check_table_dtype, read_profile_steps
 from trainer.huge_pages import restart_with_huge_pages
 from trainer.models.registry import find_model, get_model, hyper_parameters, list_models, resolve_hyper_parameters
 from trainer.recipes import Recipe, load_recipe
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     recipe, spec, model = _what(flags)
     settings, export_dtype = _settings(flags, recipe.values), check_table_dtype(flags.export_dtype)
     _training(settings)
+    profile_steps = read_profile_steps(flags.profile_steps) if flags.profile_steps else None
     restart_with_huge_pages("trainer.task")
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
     run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{_run_name(recipe, model)}"
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     _preprocess(flags, spec, data_dir)
     if flags.summary or flags.plot_model:
         return _describe(config, flags.plot_model)
-    return _run(config, run_dir, started)
+    return _run(config, run_dir, started, profile_steps)
 
 
 def _parser() -> CommandParser:
@@ -87,6 +88,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--export_dtype", default="float32", help="of the embedding tables in the export: float32, bfloat16 or int8 (default: float32)"
     )
+    parser.add_argument("--profile_steps", metavar="FIRST,LAST", help="write a TensorBoard profile of these steps, as in 100,120")
     parser.add_argument("--list_models", action="store_true", help="print every model: name, task, paper")
     parser.add_argument("--summary", action="store_true", help="print layers, shapes and parameters, and stop")
     parser.add_argument("--plot_model", action="store_true", help="draw the model as <dataset>-<model>.png and .svg here, and stop")
@@ -204,7 +206,7 @@ def _describe(config: RunConfig, plot: bool) -> int:
     return 0
 
 
-def _run(config: RunConfig, run_dir: Path, started: float) -> int:
+def _run(config: RunConfig, run_dir: Path, started: float, profile_steps: tuple[int, int] | None) -> int:
     from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
     from trainer.finish import finish_run, print_result
 
@@ -219,7 +221,7 @@ def _run(config: RunConfig, run_dir: Path, started: float) -> int:
         doing = "training has ended, evaluation and export go on" if ended else f"epoch {estimator.loop.position.epoch + 1}"
         print(f"Resuming {run_dir} from step {step} ({doing}).")
     with locked(run_dir, f"Another process is training in {str(run_dir)!r}. Wait for it, or choose another --run_dir."):
-        train_and_evaluate(estimator, TrainSpec(), EvalSpec())
+        train_and_evaluate(estimator, TrainSpec(profile_steps=profile_steps), EvalSpec())
         finish_run(estimator, started)
     print_result(estimator.run)
     return 0
