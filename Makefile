@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking benchmark-matching-peers benchmark-matching benchmark-serving benchmark-training benchmark-optimizers lint clean
+.PHONY: setup demo test test-slow benchmark-peers benchmark-preprocessing benchmark-ranking benchmark-matching-peers benchmark-matching benchmark-serving benchmark-training benchmark-optimizers benchmark-from-disk lint clean
 
 setup: .venv/.installed
 
@@ -53,6 +53,9 @@ benchmark-training: .venv/.installed benchmark-peers  ## The tables in benchmark
 
 benchmark-optimizers: .venv/.installed  ## The tables in benchmarks/optimizers.md; twelve minutes on two idle cores, and the data once.
 	@$(PY) -m benchmarks.optimizers
+
+benchmark-from-disk: .venv/.installed  ## The tables in benchmarks/from_disk.md; five minutes on two idle cores.
+	@$(PY) -m benchmarks.from_disk
 
 lint: .venv/.installed
 	@$(PY) -m ruff check .
