@@ -12,11 +12,12 @@ _KEY = "asset_bytes"
 
 
 def state_sizes(graph: Any, assets: Path) -> None:  # noqa: ANN401 (a protocol buffer)
-    """Writes the sizes of its assets into a MetaGraphDef."""
+    """Writes the sizes of its assets into a MetaGraphDef; of those that are there, the others are the export's own check to find."""
     from google.protobuf.struct_pb2 import Struct
 
     stated = Struct()
-    stated.update({_KEY: {asset.filename: (assets / asset.filename).stat().st_size for asset in graph.asset_file_def}})
+    files = [assets / asset.filename for asset in graph.asset_file_def]
+    stated.update({_KEY: {file.name: file.stat().st_size for file in files if file.is_file()}})
     graph.meta_info_def.any_info.Pack(stated, deterministic=True)
 
 
