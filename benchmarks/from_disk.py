@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import measure
 from benchmarks.runs import ROOT
-from benchmarks.step_time import FIELDS, NUMBERS, criteo_shaped, draw
+from benchmarks.training_shapes import FIELDS, NUMBERS, criteo_shaped, draw
 from feature_specs import CategoricalFeature, FeatureSpec, Identity, Label, MultiValuedFeature, NumericFeature
 from feature_specs.command import load_tensorflow
 from trainer.huge_pages import restart_with_huge_pages
@@ -188,7 +188,7 @@ def run_part(part: str, folder: Path) -> dict[str, Any]:
 
     what, _, which = part.partition(":")
     spec = tutorial_spec() if what == "tutorial" else criteo_shaped(TABLE_ROWS)
-    shards = sorted((folder / {"tutorial": "tutorial", "memory": f"criteo-{which}"}.get(what, "criteo-1")).glob("*.parquet"))
+    shards = sorted((folder / {"tutorial": "tutorial", "memory": f"criteo-{which}"}.get(what, "criteo-4")).glob("*.parquet"))
     data = ParquetBatches(shards, spec, TUTORIAL_BATCH if what == "tutorial" else BATCH, shuffle_rows=BUFFER)
     if what == "tutorial":
         return tutorial(data)
@@ -212,7 +212,7 @@ def report(found: dict[str, dict[str, Any]], memory: dict[str, int]) -> str:
         f"`python -m benchmarks.from_disk`, {datetime.date.today()}, {versions}, Python {platform.python_version()},",
         f"{os.cpu_count()} cores. Batch {BATCH}, {FIELDS} tokens and {NUMBERS} numbers, width 16, MLP 400-400-400, lazy Adam, float32;",
         f"Parquet as the preprocessing job writes it, in the system's cache; shuffled, {BUFFER:,} rows at a time. Median of {TURNS} turns,",
-        "from memory and from disk in turn.",
+        "from memory and from disk in turn. LR and FM, whose operations are small, have a thread an operation (`TF_NUM_INTRAOP_THREADS=1`).",
         "",
         "| model | from memory, examples/s | from disk | range | to memory | wanted |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -258,6 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for part in parts:
         log = flags.folder / f"{part.replace(':', '-')}.log"
         command = [sys.executable, "-m", "benchmarks.from_disk", "--part", part, "--folder", str(flags.folder)]
+        if part in ("speed:lr", "speed:fm"):
+            command = ["env", "TF_NUM_INTRAOP_THREADS=1", *command]
         measured = measure(command, log)
         found[part] = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
         print(part, found[part], flush=True)

@@ -29,6 +29,7 @@ class Limit:
         wanted: The limit.
         is_least: Whether it is the least that is wanted, or the most.
         unit: Written after both numbers.
+        note: On what stands in the way, where it is missed.
     """
 
     what: str
@@ -36,6 +37,7 @@ class Limit:
     wanted: float
     is_least: bool = True
     unit: str = ""
+    note: str = ""
 
     @property
     def holds(self) -> bool:
@@ -102,7 +104,17 @@ def _against_peers(cells: Cells) -> Iterator[Limit]:
             found = lower_ratio(cells[model, rows]) if (model, rows) in cells else None
             if found is not None:
                 wanted = {SMALL: AT_SMALL, MIDDLE: AT_MIDDLE, LARGE: AT_LARGE[model]}[rows]
-                yield Limit(f"{title}, {rows:,} rows: times as fast as the faster peer", found, wanted)
+                note = _in_the_way(cells[model, rows]) if found < wanted else ""
+                yield Limit(f"{title}, {rows:,} rows: times as fast as the faster peer", found, wanted, note=note)
+
+
+def _in_the_way(cell: Cell) -> str:
+    """Returns how far a float32 step of matrix products alone would come, and ours in bfloat16."""
+    ratios = {peer: found for peer in PEER_SHAPES if (found := ratio(cell, peer)) is not None}
+    peer = min(ratios, key=lambda name: ratios[name])
+    theirs, floor, half = median_ms(cell, peer), floor_ms(cell, PEER_SHAPES[peer], "float32"), ratio(cell, peer, "bfloat16")
+    found = [f"its products alone would be {theirs / floor:.2f} times as fast as {peer}"] if theirs and floor else []
+    return "; ".join([*found, *([f"ours in bfloat16 is {half:.2f} times"] if half else [])])
 
 
 def _bfloat16(cells: Cells) -> Iterator[Limit]:

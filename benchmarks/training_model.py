@@ -56,6 +56,8 @@ class Contender:
     """
 
     def __init__(self, data: Path, model: str, rows: int, shape: str, precision: str, optimizers: Mapping[str, str]) -> None:
+        import tensorflow as tf
+
         from trainer.config import TrainingConfig
         from trainer.data import element_spec
         from trainer.layers import Inputs
@@ -64,6 +66,8 @@ class Contender:
         from trainer.precision import precision_policy
         from trainer.tasks import BinaryTask
 
+        tf.config.experimental.enable_op_determinism()  # as estimators do
+        tf.random.set_seed(0)
         spec = criteo_shaped(rows, shape)
         config = TrainingConfig.model_validate(
             {"batch_size": SIZES["batch_size"], "clip_norm": 0, "mixed_precision": precision, **optimizers}

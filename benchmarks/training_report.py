@@ -93,7 +93,7 @@ def _limits(cells: Cells) -> list[str]:
             limit.what,
             f"{limit.found:.2f}{limit.unit}",
             f"{'at least' if limit.is_least else 'at most'} {limit.wanted:g}{limit.unit}",
-            "holds" if limit.holds else "**missed**",
+            "holds" if limit.holds else f"**missed**{f': {limit.note}' if limit.note else ''}",
         ]
         for limit in found
     ]

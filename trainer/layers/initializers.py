@@ -13,6 +13,9 @@ import tensorflow as tf
 from feature_specs import ColonnadeError, Constant, Normal, Uniform
 
 Initializer = Callable[..., tf.Tensor]
+# Drawing takes several times its numbers' size in memory, which the program keeps: large tables are drawn in small pieces.
+_LARGE, _PIECE = 1 << 24, 1 << 20
+_BY_ROW = (keras.initializers.RandomNormal, keras.initializers.RandomUniform, keras.initializers.TruncatedNormal)
 
 
 def own(initializer: Initializer | str | None) -> Initializer:
@@ -34,6 +37,31 @@ def stacked(rows: Mapping[str, int], initializer: Initializer | str | Mapping[st
         return tf.concat([tf.cast(by_part[part]([count, shape[1]], dtype=dtype), dtype) for part, count in rows.items()], axis=0)
 
     return initial_value
+
+
+def comes_in_pieces(rows: Mapping[str, int], dim: int, initializer: Initializer | str | Mapping[str, Initializer] | None) -> bool:
+    """Whether a table is large, and each row's numbers depend neither on the shape nor on a seed of the initializer."""
+    parts = initializer.values() if isinstance(initializer, Mapping) else [initializer]
+    return sum(rows.values()) * dim > _LARGE and all(_is_by_row(own(part)) for part in parts)
+
+
+def fill(table: tf.Variable, rows: Mapping[str, int], initializer: Initializer | str | Mapping[str, Initializer] | None) -> None:
+    """Draws the rows of a table that `comes_in_pieces`, which has only been made, piece by piece."""
+    at_once, begin = max(1, _PIECE // table.shape[1]), 0
+    for part, count in rows.items():
+        for first in range(begin, begin + count, at_once):
+            last = min(first + at_once, begin + count)
+            drawn = own(initializer[part] if isinstance(initializer, Mapping) else initializer)
+            vectors = drawn([last - first, table.shape[1]], dtype=table.dtype.name)
+            # Not an assignment to a slice, which reads the variable and so copies it.
+            table.scatter_update(tf.IndexedSlices(vectors, tf.range(first, last)))
+        begin += count
+
+
+def _is_by_row(initializer: Initializer) -> bool:
+    if isinstance(initializer, ZeroLastColumn):
+        return _is_by_row(initializer.initializer)
+    return isinstance(initializer, _BY_ROW) and initializer.get_config().get("seed") is None
 
 
 def declared(initializer: Normal | Uniform | Constant) -> Initializer:

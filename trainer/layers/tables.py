@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-from trainer.layers.initializers import Initializer, stacked
+from trainer.layers.initializers import Initializer, comes_in_pieces, fill, stacked
 
 
 class StackedTable(keras.layers.Layer):
@@ -53,14 +53,17 @@ class StackedTable(keras.layers.Layer):
         self.read: Callable[[tf.Tensor], tf.Tensor] | None = None
         self.dim, self.weight_columns, self.rows, self.l2 = dim, weight_columns, dict(rows), dict(l2 or {})
         self.offsets = dict(zip(rows, itertools.accumulate(rows.values(), initial=0), strict=False))
+        in_pieces = comes_in_pieces(rows, dim, initializer)
         self.table = self.add_weight(
             shape=(sum(rows.values()), dim),
-            initializer=stacked(rows, initializer),
+            initializer="zeros" if in_pieces else stacked(rows, initializer),
             dtype="float32",
             autocast=False,
             trainable=trainable,
             name="table",
         )
+        if in_pieces:
+            fill(self.table.value, rows, initializer)
         self.built = True
 
     def call(self, rows: tf.Tensor, present: tf.Tensor | None = None, training: bool | None = None) -> tf.Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.layers import StackedTable
+from trainer.layers import StackedTable, ZeroLastColumn
 from trainer.layers.tables import NumericVectors
 
 
@@ -56,6 +56,27 @@ def test_default_initializer_and_seed() -> None:
     keras.utils.set_random_seed(3)
     np.testing.assert_array_equal(StackedTable({"user": 10_000}, 4).table, first)
     assert np.std(first) == pytest.approx(0.01, rel=0.02)
+
+
+def test_large_tables_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_LARGE", "_PIECE"):
+        monkeypatch.setattr(f"trainer.layers.initializers.{name}", 1000)
+    rows = {"user": 700, "item": 300}
+    keras.utils.set_random_seed(3)
+    first = StackedTable(rows, 4).table.numpy()
+    keras.utils.set_random_seed(3)
+    np.testing.assert_array_equal(StackedTable(rows, 4).table, first)
+    assert np.std(first) == pytest.approx(0.01, rel=0.05)
+    assert len(np.unique(first)) > 3990  # no piece is another's copy
+    weighted = {"user": ZeroLastColumn(keras.initializers.RandomUniform(0.5, 1)), "item": keras.initializers.RandomUniform(2, 3)}
+    drawn = StackedTable(rows, 4, weighted).table.numpy()
+    assert drawn[:700, :3].min() >= 0.5
+    assert drawn[:700, 3].max() == 0
+    assert drawn[700:].min() >= 2
+    # Numbers that depend on the whole table, or on a seed, are drawn at once.
+    seeded = keras.initializers.RandomNormal(stddev=1, seed=1)
+    np.testing.assert_array_equal(StackedTable(rows, 4, seeded).table, seeded((1000, 4)))
+    assert StackedTable(rows, 4, "glorot_uniform").table.numpy().max() <= np.sqrt(6 / 1004)
 
 
 def test_an_optimizer_answers_lookups_in_training_only() -> None:
