@@ -54,7 +54,7 @@ benchmark-training: .venv/.installed benchmark-peers  ## The tables in benchmark
 benchmark-optimizers: .venv/.installed  ## The tables in benchmarks/optimizers.md; twelve minutes on two idle cores, and the data once.
 	@$(PY) -m benchmarks.optimizers
 
-benchmark-from-disk: .venv/.installed  ## The tables in benchmarks/from_disk.md; five minutes on two idle cores.
+benchmark-from-disk: .venv/.installed  ## The tables in benchmarks/from_disk.md; three minutes on two idle cores.
 	@$(PY) -m benchmarks.from_disk
 
 lint: .venv/.installed

@@ -212,7 +212,7 @@ def report(found: dict[str, dict[str, Any]], memory: dict[str, int]) -> str:
         f"`python -m benchmarks.from_disk`, {datetime.date.today()}, {versions}, Python {platform.python_version()},",
         f"{os.cpu_count()} cores. Batch {BATCH}, {FIELDS} tokens and {NUMBERS} numbers, width 16, MLP 400-400-400, lazy Adam, float32;",
         f"Parquet as the preprocessing job writes it, in the system's cache; shuffled, {BUFFER:,} rows at a time. Median of {TURNS} turns,",
-        "from memory and from disk in turn. LR and FM, whose operations are small, have a thread an operation (`TF_NUM_INTRAOP_THREADS=1`).",
+        "from memory and from disk in turn. LR, whose operations are small, has a thread an operation (`TF_NUM_INTRAOP_THREADS=1`).",
         "",
         "| model | from memory, examples/s | from disk | range | to memory | wanted |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for part in parts:
         log = flags.folder / f"{part.replace(':', '-')}.log"
         command = [sys.executable, "-m", "benchmarks.from_disk", "--part", part, "--folder", str(flags.folder)]
-        if part in ("speed:lr", "speed:fm"):
+        if part == "speed:lr":
             command = ["env", "TF_NUM_INTRAOP_THREADS=1", *command]
         measured = measure(command, log)
         found[part] = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
