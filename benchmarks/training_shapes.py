@@ -124,14 +124,22 @@ def _chain(units: Sequence[int]) -> int:
 
 
 def _attention(fields: int, width: int) -> int:
-    """Query, key and value of each layer, and the first one's residual; scores and their weighted sums; the last projection."""
-    units = SIZES["heads"] * SIZES["head_units"]
-    inputs = [width, *[units] * (SIZES["attention_layers"] - 1)]
-    projections = sum((4 if each != units else 3) * fields * each * units for each in inputs)
-    return projections + len(inputs) * 2 * fields**2 * units + fields * units
+    """Each layer's products as `FieldAttention` does them; the last projection.
+
+    The first, whose vectors are narrower than a head: a form a head, scores and sums over the vectors, values and residual of what was
+    seen. The others: query, key and value, scores and sums.
+    """
+    heads, units = SIZES["heads"], SIZES["heads"] * SIZES["head_units"]
+    first = fields * (heads * width**2 + 2 * width * units) + 2 * fields**2 * heads * width
+    others = fields * 3 * units**2 + 2 * fields**2 * units
+    return first + (SIZES["attention_layers"] - 1) * others + fields * units
 
 
 def _cin(fields: int, width: int) -> int:
-    """Each layer's matrix over the products of its maps and the fields, for each of the vectors' elements; the last projection."""
+    """Each layer's matrix over the products of its maps and the fields, for each of the vectors' elements; the last projection.
+
+    The last layer sums its products over the elements first, and then has one matrix for all of them.
+    """
     maps = [fields, *SIZES["cin_units"]]
-    return fields * width * _chain(maps) + sum(maps[1:])
+    before, last = maps[-2:]
+    return fields * width * _chain(maps[:-1]) + fields * width * before + fields * before * last + sum(maps[1:])

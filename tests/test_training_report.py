@@ -119,10 +119,15 @@ def test_the_picture_has_a_panel_a_model(tmp_path: Path) -> None:
         ("dcn_v2", "scalars", 3 * 429 * 429 + 429 + 429 * 400 + 320_400),
         # 26 * 25 / 2 = 325 products of 16 each, which the MLP takes too.
         ("ipnn", "scalars", 325 * 16 + (429 + 325) * 400 + 320_400),
-        # Four matrices 16 x 64, then twice three 64 x 64; three times scores and sums over 39 x 39 pairs; 39 * 64 weights at the end.
-        ("autoint", "embedded", 39 * (4 * 16 * 64 + 6 * 64 * 64) + 3 * 2 * 39 * 39 * 64 + 39 * 64 + 624 * 400 + 320_400),
-        # For each of 16 elements 26 x 26 products to 128 maps, and 128 x 26 to 128; 256 sums at the end.
-        ("xdeepfm", "scalars", 16 * (26 * 26 * 128 + 128 * 26 * 128) + 256 + 429 * 400 + 320_400),
+        # First for two heads 16 x 16, scores and sums over 39 x 39 pairs of 16, values and residual of 16 x 64; then twice three 64 x 64,
+        # and scores and sums of 64; 39 * 64 weights at the end.
+        (
+            "autoint",
+            "embedded",
+            39 * (2 * 16 * 16 + 2 * 16 * 64 + 6 * 64 * 64) + 2 * 39 * 39 * (2 * 16 + 2 * 64) + 39 * 64 + 624 * 400 + 320_400,
+        ),
+        # For each of 16 elements 26 x 26 products to 128 maps; then 128 x 26 sums over 16 products, to 128; 256 sums at the end.
+        ("xdeepfm", "scalars", 16 * 26 * 26 * 128 + 16 * 128 * 26 + 128 * 26 * 128 + 256 + 429 * 400 + 320_400),
     ],
 )
 def test_multiply_adds(model: str, shape: str, expected: int) -> None:

@@ -15,7 +15,8 @@ class CIN(keras.layers.Layer):
 
     Lian et al., "xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender Systems", KDD 2018,
     https://arxiv.org/abs/1803.05170, equations 6 and 7. All feature maps of a layer are both pooled and handed on; no activation, as the
-    paper found best (section 4.4). A layer is one contraction: the maps' products `[B, D, H F]` times a matrix `[H F, H']`.
+    paper found best (section 4.4). A layer is one contraction: the maps' products `[B, D, H F]` times a matrix `[H F, H']`. Of the last
+    layer only the sum over the width is wanted, so there the products are summed first, `[B, H F]`: D times fewer operations.
 
     Args:
         layer_units: Feature maps of each layer, H_k.
@@ -41,10 +42,13 @@ class CIN(keras.layers.Layer):
     def call(self, fields: tf.Tensor) -> tf.Tensor:
         """Returns `[B, sum of H_k]` for `[B, F, D]`."""
         first = tf.transpose(fields, [0, 2, 1])  # [B, D, F]
+        width, count = first.shape[1], first.shape[2]
         maps, pooled = first, []
-        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+        for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
             products = maps[:, :, :, tf.newaxis] * first[:, :, tf.newaxis, :]  # [B, D, H, F]
-            flat = tf.reshape(products, [-1, maps.shape[2] * first.shape[2]])  # [B D, H F], for one product of matrices
-            maps = tf.reshape(tf.matmul(flat, kernel.value) + bias.value, [-1, first.shape[1], kernel.shape[1]])  # [B, D, H']
+            flat = tf.reshape(products, [-1, maps.shape[2] * count])  # [B D, H F], for one product of matrices
+            maps = tf.reshape(tf.matmul(flat, kernel.value) + bias.value, [-1, width, kernel.shape[1]])  # [B, D, H']
             pooled.append(tf.reduce_sum(maps, axis=1))
+        summed = tf.reshape(tf.matmul(maps, first, transpose_a=True), [-1, maps.shape[2] * count])  # [B, H F]
+        pooled.append(tf.matmul(summed, self.kernels[-1].value) + width * self.biases[-1].value)
         return tf.concat(pooled, axis=1)

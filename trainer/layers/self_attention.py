@@ -44,17 +44,46 @@ class FieldAttention(keras.layers.Layer):
 
     def call(self, fields: tf.Tensor) -> tf.Tensor:
         """Returns `[B, F, units]`."""
-        count, width = fields.shape[1], self.units // self.num_heads
-        # One product of matrices: `tf.matmul` of three and two dimensions has a kernel an example in its gradient.
-        projected = tf.matmul(tf.reshape(fields, [-1, fields.shape[2]]), self.kernel.value)
-        parts = tf.transpose(tf.reshape(projected, [-1, count, self.kernel.shape[1] // width, width]), [0, 2, 1, 3])
-        query, key, value, *added = tf.split(parts, self.kernel.shape[1] // self.units, axis=1)  # each [B, heads, F, width]
-        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
-        attended = tf.matmul(tf.cast(tf.nn.softmax(scores / width**0.5 if self.scale else scores), fields.dtype), value)
-        attended = tf.transpose(attended + added[0] if added else attended, [0, 2, 1, 3])
-        attended = tf.reshape(attended, [-1, count, self.units])
-        attended = attended if added else attended + fields
+        narrow = fields.shape[2] <= self.units // self.num_heads
+        attended = self._looks_at_inputs(fields) if narrow else self._looks_at_projections(fields)
         return tf.nn.relu(attended if self.norm is None else self.norm(attended))
+
+    def _looks_at_projections(self, fields: tf.Tensor) -> tf.Tensor:
+        """Returns what the heads have found, and the residual, as the paper writes it: `[B, F, units]`."""
+        count, heads = fields.shape[1], self.num_heads
+        # Products of matrices: `tf.matmul` of three and two dimensions has a kernel an example in its gradient.
+        flat = tf.reshape(fields, [-1, fields.shape[2]])
+        query, key, value, *added = tf.split(self.kernel.value, self.kernel.shape[1] // self.units, axis=1)
+
+        def by_head(kernel: tf.Tensor) -> tf.Tensor:
+            projected = tf.reshape(tf.matmul(flat, kernel), [-1, count, heads, self.units // heads])
+            return tf.transpose(projected, [0, 2, 1, 3])  # [B, heads, F, width]
+
+        shares = self._shares(tf.matmul(by_head(query), by_head(key), transpose_b=True))
+        attended = tf.reshape(tf.transpose(tf.matmul(shares, by_head(value)), [0, 2, 1, 3]), [-1, self.units])
+        residual = tf.matmul(flat, added[0]) if added else flat
+        return tf.reshape(attended + residual, [-1, count, self.units])
+
+    def _looks_at_inputs(self, fields: tf.Tensor) -> tf.Tensor:
+        """Returns the same where vectors are no wider than a head, in fewer operations and with nothing to transpose.
+
+        Q K^T is X (W_q W_k^T) X^T, whose matrix in the middle is one for all examples, and A V is (A X) W_v.
+        """
+        (_, count, dim), heads = fields.shape, self.num_heads
+        flat = tf.reshape(fields, [-1, dim])
+        query, key, value, *added = tf.unstack(tf.reshape(self.kernel.value, [dim, -1, heads, self.units // heads]), axis=1)
+        forms = tf.reshape(tf.einsum("dhw,ehw->dhe", query, key), [dim, heads * dim])
+        scores = tf.matmul(tf.reshape(tf.matmul(flat, forms), [-1, count * heads, dim]), fields, transpose_b=True)
+        seen = tf.reshape(tf.matmul(self._shares(scores), fields), [-1, heads * dim])
+        # A head's values are of what it has seen alone: W_v of each in a block of its own.
+        blocks = tf.reshape(tf.einsum("dhw,hg->hdgw", value, tf.eye(heads, dtype=fields.dtype)), [heads * dim, self.units])
+        residual = tf.matmul(flat, tf.reshape(added[0], [dim, self.units])) if added else flat
+        return tf.reshape(tf.matmul(seen, blocks) + residual, [-1, count, self.units])
+
+    def _shares(self, scores: tf.Tensor) -> tf.Tensor:
+        """Returns the softmax of scores over their last axis, made in float32."""
+        scores32 = tf.cast(scores, tf.float32)
+        return tf.cast(tf.nn.softmax(scores32 / (self.units // self.num_heads) ** 0.5 if self.scale else scores32), scores.dtype)
 
 
 class FieldAttentionStack(keras.layers.Layer):

@@ -211,17 +211,20 @@ def test_opnn(kernel: str) -> None:
     _close(logits(model), dense(model.projection, relu_mlp(model.hidden, np.concatenate([vectors.reshape(3, -1), products], axis=1))))
 
 
+# Vectors wider than a head; as wide as one, which is computed otherwise, with a projected residual and with the vectors themselves.
+@pytest.mark.parametrize(("units", "heads"), [(6, 2), (8, 2), (4, 1)])
 @pytest.mark.parametrize(("scale", "hidden_units"), [(False, ()), (True, (5, 3))])
-def test_autoint(scale: bool, hidden_units: tuple[int, ...]) -> None:
-    model = made("autoint", embedding_dim=DIM, attention_units=6, num_heads=2, num_layers=2, scale=scale, hidden_units=hidden_units)
-    vectors = looked_up(model.fields)
+def test_autoint(scale: bool, hidden_units: tuple[int, ...], units: int, heads: int) -> None:
+    shape = {"attention_units": units, "num_heads": heads, "num_layers": 2, "scale": scale}
+    model = made("autoint", embedding_dim=DIM, hidden_units=hidden_units, **shape)
+    vectors, width = looked_up(model.fields), units // heads
     attended = vectors
     for layer in model.attention.layers:
-        query, key, value, *residual = np.split(layer.kernel.numpy(), layer.kernel.shape[1] // 6, axis=1)
-        after = np.zeros((3, 4, 6))
-        for r, head in itertools.product(range(3), range(2)):
-            part = slice(3 * head, 3 * head + 3)
-            scores = (attended[r] @ query[:, part]) @ (attended[r] @ key[:, part]).T / (3**0.5 if scale else 1)
+        query, key, value, *residual = np.split(layer.kernel.numpy(), layer.kernel.shape[1] // units, axis=1)
+        after = np.zeros((3, 4, units))
+        for r, head in itertools.product(range(3), range(heads)):
+            part = slice(width * head, width * (head + 1))
+            scores = (attended[r] @ query[:, part]) @ (attended[r] @ key[:, part]).T / (width**0.5 if scale else 1)
             after[r, :, part] = softmax(scores) @ (attended[r] @ value[:, part])
         attended = np.maximum(after + (attended @ residual[0] if residual else attended), 0)
     expected = dense(model.projection, attended.reshape(3, -1))
