@@ -52,7 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
         values = ", ".join(f"{name}={value}" for name, value in recipe.values.items())
         print(f"Recipe {recipe.name}: {values} (flags win; --recipe none leaves it out).")
     if (run_dir / "_SUCCESS").is_file() and not (flags.summary or flags.plot_model):
-        return _show_finished(config, run_dir)
+        _show_finished(config, run_dir)
+        if profile_steps:
+            print("--profile_steps: no step was left to profile. Choose another --run_dir.")
+        return 0
     _preprocess(flags, spec, data_dir)
     if flags.summary or flags.plot_model:
         return _describe(config, flags.plot_model)
@@ -185,7 +188,7 @@ def _config(
     )
 
 
-def _show_finished(config: RunConfig, run_dir: Path) -> int:
+def _show_finished(config: RunConfig, run_dir: Path) -> None:
     """Prints the result of a finished run with equal settings; its data may be gone, but must be no other."""
     from trainer.finish import print_result
     from trainer.run import RunDirectory
@@ -196,7 +199,6 @@ def _show_finished(config: RunConfig, run_dir: Path) -> int:
     run.check_equal(config.model_copy(update={"data_digest": digest}))
     print(f"{run_dir} is finished already, with equal settings. Its result:")
     print_result(run)
-    return 0
 
 
 def _describe(config: RunConfig, plot: bool) -> int:

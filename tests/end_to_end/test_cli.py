@@ -199,9 +199,10 @@ def test_the_console_ends_with_a_table_and_the_paths(finished_run: Run) -> None:
 
 def test_a_finished_run_says_so_and_changes_nothing(finished_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished_run.path.rglob("*")}
-    assert task.main(finished_run.flags) == 0
+    assert task.main([*finished_run.flags, "--profile_steps", "1"]) == 0
     out = capsys.readouterr().out
     assert "is finished already" in out
+    assert "--profile_steps: no step was left to profile." in out
     assert re.search(r"^  auc ", out, re.MULTILINE)
     assert {path: path.stat().st_mtime_ns for path in finished_run.path.rglob("*")} == before
 
