@@ -28,11 +28,13 @@ class InMemory:
     def __init__(self, path: Path, batch_size: int, batches: int = -1) -> None:
         import tensorflow as tf
 
+        from trainer.pipelines import untuned
+
         with np.load(path) as data:
             ids, numbers, labels = data["ids"], data["numbers"], data["labels"]
         features = {f"c{i}": ids[:, i] for i in range(FIELDS)} | {f"i{i}": numbers[:, i] for i in range(NUMBERS)}
         stacked = tf.nest.map_structure(lambda values: tf.constant(values.reshape(-1, batch_size)), (features, labels))
-        self._dataset = tf.data.Dataset.from_tensor_slices(stacked).take(batches)
+        self._dataset = untuned(tf.data.Dataset.from_tensor_slices(stacked).take(batches))
 
     def dataset(self) -> Any:  # noqa: ANN401 (a tf.data.Dataset)
         """Returns the batches."""

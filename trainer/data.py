@@ -25,6 +25,7 @@ from feature_specs.base import Column as SpecColumn
 from feature_specs.errors import ColonnadeError
 from feature_specs.spec import FeatureSpec
 from trainer.packing import Column, Lists, Packing
+from trainer.pipelines import untuned
 
 __all__ = ["Column", "Lists", "ParquetBatches", "element_spec", "shape_of", "to_numpy", "unreadable"]
 
@@ -98,7 +99,7 @@ class ParquetBatches:
         """Returns the batches of one epoch from `start_batch` on."""
         # Traced once for all epochs: building a pipeline takes longer than reading an epoch of small data.
         variant = self._pipeline(tf.constant(epoch, tf.int64), tf.constant(start_batch, tf.int64))
-        return tf.data.experimental.from_variant(variant, self.element_spec)
+        return untuned(tf.data.experimental.from_variant(variant, self.element_spec))
 
     @contextmanager
     def errors_of_reading(self) -> Iterator[None]:
@@ -138,7 +139,6 @@ class ParquetBatches:
             )
 
         options = tf.data.Options()
-        options.autotune.enabled = False
         options.experimental_optimization.apply_default_optimizations = False  # it takes half of an epoch's start, and finds nothing
         batches = self._chunk_rows // self.batch_size
         numbers = tf.data.Dataset.range(start_batch // batches, -(-self.num_rows // self._chunk_rows))

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError, did_you_mean
+from trainer.pipelines import untuned
 
 _EXPECTED = "a tf.data.Dataset of batches (features, labels) or (features, labels, weights), features being a dictionary"
 
@@ -60,7 +61,8 @@ class InputFnBatches:
 
         prepare = prepared if isinstance(dataset.element_spec, tuple) else lambda features: prepared(features)
         # Skipped before it is prepared: bad labels in batches that are done with are nobody's business.
-        return dataset.skip(start_batch).take(self.limit).map(prepare, num_parallel_calls=2, deterministic=True).prefetch(2)
+        rest = dataset.skip(start_batch).take(self.limit)
+        return untuned(rest.map(prepare, num_parallel_calls=2, deterministic=True).prefetch(2))
 
     @contextmanager
     def errors_of_reading(self) -> Iterator[None]:

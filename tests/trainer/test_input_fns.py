@@ -40,6 +40,15 @@ def test_a_start_and_a_limit() -> None:
     assert [labels.numpy().tolist() for _, labels in source.dataset(start_batch=1)] == [[1.0]]
 
 
+def test_no_tuner_is_waited_for_unless_it_is_asked_for() -> None:
+    source = InputFnBatches(dataset, SPEC, WEIGHTS, task="binary")
+    assert source.dataset().options().autotune.enabled is False
+    asked = tf.data.Options()
+    asked.autotune.enabled = True
+    source = InputFnBatches(lambda: dataset().with_options(asked), SPEC, WEIGHTS, task="binary")
+    assert source.dataset().options().autotune.enabled is True
+
+
 def test_predictions_need_no_labels() -> None:
     for make in (lambda: dataset(None), dataset):
         assert len(batches(make, labelled=False)) == 2

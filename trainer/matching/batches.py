@@ -21,6 +21,7 @@ from feature_specs.spec import FeatureSpec
 from trainer.data import shape_of
 from trainer.matching.blocks import Blocks
 from trainer.matching.sampling import ItemDistribution, NegativeSampling, seen_in_batch
+from trainer.pipelines import untuned
 
 if TYPE_CHECKING:
     from trainer.matching.catalogue import Catalogue
@@ -117,9 +118,9 @@ class InteractionBatches:
         if len(self._blocks) == 1 and start_batch < self.num_batches:
             # Without a dataset of blocks around it an epoch begins twice as fast, which shows where it has few batches.
             only = tf.nest.map_structure(tf.convert_to_tensor, next(self._shuffled(epoch, start_batch)))
-            return self._batches_of(only).prefetch(4)
+            return untuned(self._batches_of(only).prefetch(4))
         blocks = tf.data.Dataset.from_generator(lambda: self._shuffled(epoch, start_batch), output_signature=self._block_spec())
-        return blocks.prefetch(1).flat_map(self._batches_of).prefetch(4)
+        return untuned(blocks.prefetch(1).flat_map(self._batches_of).prefetch(4))
 
     @contextmanager
     def errors_of_reading(self) -> Iterator[None]:

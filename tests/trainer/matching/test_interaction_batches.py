@@ -94,6 +94,7 @@ def _ids(items: list[int]) -> list[int]:
 @pytest.mark.parametrize(("max_length", "targets", "block"), [(0, 1, 40), (4, 1, 1), (50, 1, 1 << 24), (4, 3, 40), (0, 2, 1 << 24)])
 def test_pairs_are_all_places_of_all_users(shards: list[Path], max_length: int, targets: int, block: int) -> None:
     data = InteractionBatches(shards, SPEC, CATALOGUE, batch_size=8, max_length=max_length, num_targets=targets, block_interactions=block)
+    assert data.dataset().options().autotune.enabled is False, "the end of an epoch would wait for the tuner"
     wanted = sorted(
         (user, _ids(items[max(place - max_length, 0) : place]), items[place : place + targets])
         for user, items in enumerate(USERS)
