@@ -2,7 +2,7 @@
 
 Every run (a row of a recipe, with a seed) is a process of its own and independent of the others. What is finished is kept in
 ranking.jsonl, beside this file, and is trained again only where its settings have changed, or with --again; a killed run goes on from its
-last checkpoint. ranking.md is written after each run.
+last checkpoint. After each run ranking.md is written, and what the runs of a row came to, above the row of its recipe.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ranking_recipes import write_recipes
 from benchmarks.ranking_report import report
 from benchmarks.ranking_tables import TABLES, Table
 from benchmarks.runs import ROOT, Job, Results, Run, chunks, preprocess, run_config, run_settings, train_all
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
+PAGE = Path(__file__).with_suffix(".md")
+RECIPES = ROOT / "trainer" / "recipes"
 BASELINES = Path(__file__).parent / "peers" / "ranking_baselines.py"
 
 
@@ -36,6 +40,12 @@ def baselines(table: Table, data: Path, peers: Path) -> list[dict[str, Any]]:
         print(f"{table.recipe}: scikit-learn and LightGBM failed (status {done.returncode}).", flush=True)
     lines = done.stdout.splitlines()
     return [{"table": table.recipe, "seed": 0, "settings": None, **json.loads(line)} for line in lines]
+
+
+def write(results: Mapping[tuple[str, str, int], Mapping[str, Any]], page: Path = PAGE, recipes: Path = RECIPES) -> None:
+    """Writes what follows from the results: the page, and a line above each row of the recipes in the folder `recipes`."""
+    page.write_text(report(results), encoding="utf-8")
+    write_recipes(results, recipes)
 
 
 def main() -> int:
@@ -59,7 +69,7 @@ def main() -> int:
     for table in [table for table in TABLES if table.recipe in flags.tables]:
         data = preprocess(table.recipe, table.runs[0][0], [str(flags.inputs / name) for name in table.inputs], flags.folder)
         # The other libraries have run where the last of them has.
-        if flags.peers.exists() and (flags.again or (table.recipe, "LightGBM", 0) not in results.runs):
+        if flags.peers.exists() and (flags.again or (table.recipe, table.baselines[-1], 0) not in results.runs):
             for result in baselines(table, data, flags.peers):
                 results.add(result)
         asked = [run for run in table.runs if run[0] in (flags.rows or (run[0],)) and run[1] < (flags.seeds or run[1] + 1)]
@@ -72,11 +82,8 @@ def main() -> int:
         results.add(result)
         return "  ".join(f"{name} {result['test'][name]:.5f}" for name in ("auc", "log_loss", "rmse") if name in result["test"])
 
-    def write() -> None:
-        RESULTS.with_suffix(".md").write_text(report(results.runs), encoding="utf-8")
-
-    failed = train_all(jobs, "benchmarks.ranking_runs", flags.folder, flags.processes, take, write)
-    write()
+    failed = train_all(jobs, "benchmarks.ranking_runs", flags.folder, flags.processes, take, lambda: write(results.runs))
+    write(results.runs)
     return 1 if failed else 0
 
 

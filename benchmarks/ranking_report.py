@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,6 @@ import numpy as np
 
 from benchmarks.ranking_tables import TABLES, Table
 from trainer.recipes import list_rows
-
-# A row holds its target if it is no further below.
-_TOLERANCE = 0.001
 
 Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
@@ -26,27 +24,40 @@ def report(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(table: Table, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Returns what runs of one row came to, in a line."""
+    score = re.sub(r"\b0\.", ".", _spread([run["test"][table.metrics[0]] for run in runs]))
+    fastest = _fastest(runs)
+    return (
+        f"test {_name(table.metrics[0])} {score} ({_count(len(runs), 'seed')}), {_epochs(runs)} epochs of "
+        f"{fastest['seconds_per_epoch']:.1f} s ({_count(fastest['threads'], 'thread')})."
+    )
+
+
 def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not runs:
         return []
     dates = sorted({run["date"] for run in runs})
     versions = sorted({f"{name} {version}" for run in runs for name, version in run["versions"].items()})
-    threads = sorted({run["threads"] for run in runs if run["settings"] is not None})
     return [
         f"`make benchmark-ranking`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {', '.join(versions)}. Mean and standard "
         "deviation over seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
-        f"split scored once. Seconds an epoch: median of a run, mean over runs, each on {' or '.join(map(str, threads))} thread(s) of a "
-        "machine that did other work too. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed>`; every "
-        "run is a line of `ranking.jsonl`."
+        "split scored once. Parameters: all that are trained, with a padding row a table, which BARS' counts leave out (but FinalMLP's). "
+        "Seconds an epoch: the median of a run, of the seeds' runs the smallest, and the threads of this one; the machine did other work "
+        "too, so that they compare roughly. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed> --input "
+        "<files>`, with the files that the top of `trainer/recipes/<recipe>.yaml` names; every run is a line of `ranking.jsonl`.",
+        "",
+        "Beside the models, on the same rows: logistic or ridge regression (scikit-learn; ids one-hot, lists multi-hot) and boosted trees "
+        "(LightGBM; ids as categories, lists multi-hot). Lists of more than 1,000 values, the histories of MovieLens, are withheld from "
+        "the trees. Strength of regularisation and number of leaves are picked on the validation split.",
     ]
 
 
 def _table(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    metrics, published = table.metrics, bool(table.published)
-    names = [name.upper() if name in ("auc", "rmse", "mae") else name.replace("_", " ") for name in metrics]
-    head = ["row", "seeds", *(f"test {name}" for name in names)]
-    head += ["published", "target", "ours - target"] if published else []
-    head += ["parameters", "epochs", "s an epoch"]
+    head = ["row", "seeds", *(f"test {_name(metric)}" for metric in table.metrics)]
+    head += ["published"] if table.published else []
+    head += ["target", "ours - target"] if table.targets else []
+    head += ["parameters", "epochs", "s an epoch", "threads"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     rows = {row: [run for run in runs if run["row"] == row] for row in dict.fromkeys([*list_rows(table.recipe), *(r["row"] for r in runs)])}
     for row, own in rows.items():
@@ -55,49 +66,70 @@ def _table(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    cells = [_spread([run["test"][name] for run in runs if name in run["test"]]) for name in table.metrics]
+    if table.published:
+        cells.append(" / ".join(f"{value:.4f}" for value in table.published.get(row, ())))
+    if table.targets:
+        target = table.targets.get(row)
+        cells += ["", ""] if target is None else [f"{target:.5f}", f"{_mean(table, runs) - target:+.5f}"]
+    if runs[0]["settings"] is None:
+        return [*cells, "", "", "", ""]
+    fastest = _fastest(runs)
+    return [*cells, f"{runs[0]['parameters']:,}", _epochs(runs), f"{fastest['seconds_per_epoch']:.1f}", str(fastest["threads"])]
+
+
 def _findings(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns what the table says, in sentences: targets met and missed, rows above the published best, other libraries beside ours."""
-    metric = table.metrics[0]
-    sign = -1 if metric in ("rmse", "mae") else 1
-    rows = dict.fromkeys(run["row"] for run in runs)
-    means = {row: float(np.mean([run["test"][metric] for run in runs if run["row"] == row])) for row in rows}
+    """Returns what the table says, in sentences: targets met and missed, what is better than published, other libraries beside ours."""
+    sign = -1 if table.lower_is_better else 1
+    means = {row: _mean(table, [run for run in runs if run["row"] == row]) for row in dict.fromkeys(run["row"] for run in runs)}
+    ours = {row: means[row] for row in dict.fromkeys(run["row"] for run in runs if run["settings"] is not None)}
     said = []
-    if held := {row: means[row] - target for row, target in table.targets.items() if row in means}:
-        missed = [f"{row} by {-gap:.4f}" for row, gap in held.items() if gap < -_TOLERANCE]
-        said.append(
-            f"{len(held) - len(missed)} of {len(held)} rows hold their target" + (f"; missed: {', '.join(missed)}." if missed else ".")
-        )
-        said += [f"Tried for {row}: {table.tried[row]}." for row, gap in held.items() if gap < -_TOLERANCE and row in table.tried]
-        above = [row for row in held if means[row] > table.published[row][0]]
-        said.append(f"Above the published best of the same row: {', '.join(above) or 'none'}.")
-        best = max(held, key=lambda row: means[row])
-        highest = max(values[0] for values in table.published.values())
-        than = "above" if means[best] > highest else "below"
-        said.append(f"Our best row, {best} with {means[best]:.5f}, is {than} every published one (the highest is {highest:.4f}).")
-    ours = {row: means[row] for row in rows if any(run["row"] == row and run["settings"] is not None for run in runs)}
+    if gaps := {row: sign * (ours[row] - target) for row, target in table.targets.items() if row in ours}:
+        missed = {row: gap for row, gap in gaps.items() if gap < -table.tolerance}
+        by = ", ".join(f"{row} by {-gap:.4f}" for row, gap in missed.items())
+        said.append(f"{len(gaps) - len(missed)} of {len(gaps)} rows hold their target" + (f"; missed: {by}." if missed else "."))
+        said += [f"Tried for {row}: {table.tried[row]}." for row in missed if row in table.tried]
+    if table.published and ours:
+        published = {row: values[0] for row, values in table.published.items()}
+        better = [row for row in ours if row in published and sign * ours[row] > sign * published[row]]
+        said.append(f"Better than the published best of the same row: {', '.join(better) or 'none'}.")
+        best, rival = max(ours, key=lambda row: sign * ours[row]), max(published, key=lambda row: sign * published[row])
+        verb = "beats" if sign * ours[best] > sign * published[rival] else "does not beat"
+        said.append(f"Our best row, {best} with {ours[best]:.5f}, {verb} the best published one, {rival} with {published[rival]:.4f}.")
     for other in (row for row in means if ours and row not in ours):
         better = [row for row, value in ours.items() if sign * value > sign * means[other]]
         said.append(f"{other}: {len(better)} of our {len(ours)} rows are better.")
-    left = [(row, seed) for row, seed in table.runs if not any((run["row"], run["seed"]) == (row, seed) for run in runs)]
-    if left:
-        without = ", ".join(dict.fromkeys(row for row, _ in left if row not in rows))
-        said.append(f"**{len(left)} of {len(table.runs)} runs are still to be trained{'; none yet of ' if without else ''}{without}.**")
+    expected = [*table.runs, *((row, 0) for row in table.baselines)]
+    done = {(run["row"], run["seed"]) for run in runs}
+    if left := [run for run in expected if run not in done]:
+        without = ", ".join(dict.fromkeys(row for row, _ in left if row not in means))
+        said.append(f"**{len(left)} of {len(expected)} runs are still to be trained{f'; none yet of {without}' if without else ''}.**")
     return [" ".join(said)]
 
 
-def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    cells = []
-    for name in table.metrics:
-        values = [run["test"][name] for run in runs if name in run["test"]]
-        cells.append(f"{np.mean(values):.5f}" + (f" +- {np.std(values, ddof=1):.5f}" if len(values) > 1 else "") if values else "")
-    if table.published:
-        cells.append(" / ".join(f"{value:.4f}" for value in table.published.get(row, ())))
-        target = table.targets.get(row)
-        cells += (
-            ["", ""] if target is None else [f"{target:.5f}", f"{np.mean([run['test'][table.metrics[0]] for run in runs]) - target:+.5f}"]
-        )
-    if runs[0]["settings"] is None:
-        return [*cells, "", "", ""]
-    epochs = float(np.mean([run["epochs"] for run in runs]))
-    seconds = float(np.mean([run["seconds_per_epoch"] for run in runs]))
-    return [*cells, f"{runs[0]['parameters']:,}", f"{epochs:.0f}", f"{seconds:.1f}"]
+def _name(metric: str) -> str:
+    return "log loss" if metric == "log_loss" else metric.upper()
+
+
+def _mean(table: Table, runs: Sequence[Mapping[str, Any]]) -> float:
+    return float(np.mean([run["test"][table.metrics[0]] for run in runs]))
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    return f"{np.mean(values):.5f}" + (f" +- {np.std(values, ddof=1):.5f}" if len(values) > 1 else "")
+
+
+def _epochs(runs: Sequence[Mapping[str, Any]]) -> str:
+    return f"{np.mean([run['epochs'] for run in runs]):.0f}"
+
+
+def _fastest(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Returns the run with the smallest median of seconds an epoch: what else the machine did has slowed it least."""
+    return min(runs, key=lambda run: run["seconds_per_epoch"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}"
