@@ -2,7 +2,8 @@
 
 `python ranking_baselines.py DATA_DIR` prints a JSON line for each. Ids are categories (one-hot for the regression), lists are multi-hot
 (for the trees those of at most 1,000 values alone, so not histories), numbers are as the job scaled them. The regression's C and the
-trees' number of leaves are picked on the validation split, boosting stops there early; the test split is scored once.
+trees' number of leaves are picked on the validation split, boosting stops there early; the test split is scored once. Where rows have a
+group, a binary task has GAUC beside the others, as trainer/metrics.py has it.
 """
 
 from __future__ import annotations
@@ -76,10 +77,22 @@ def _matrices(tables: dict[str, pa.Table]) -> tuple[dict[str, sp.csr_matrix], di
     )
 
 
-def _metrics(labels: np.ndarray, scores: np.ndarray, binary: bool) -> dict[str, float]:
-    if binary:
-        return {"auc": float(roc_auc_score(labels, scores)), "log_loss": float(log_loss(labels, scores))}
-    return {"rmse": float(np.sqrt(mean_squared_error(labels, scores))), "mae": float(np.mean(np.abs(labels - scores)))}
+def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: pa.ChunkedArray) -> float:
+    """Returns the mean of the groups' AUCs, weighted by their rows; rows without a group, and groups of one class, are left out."""
+    codes = groups.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    order = np.argsort(codes, kind="stable")[np.count_nonzero(codes < 0) :]
+    each = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    both = [rows for rows in each if len(np.unique(labels[rows])) == 2]
+    aucs = [roc_auc_score(labels[rows], scores[rows]) for rows in both]
+    return float(np.average(aucs, weights=[len(rows) for rows in both])) if both else float("nan")
+
+
+def _metrics(table: pa.Table, scores: np.ndarray, binary: bool) -> dict[str, float]:
+    labels = table["label"].to_numpy()
+    if not binary:
+        return {"rmse": float(np.sqrt(mean_squared_error(labels, scores))), "mae": float(np.mean(np.abs(labels - scores)))}
+    metrics = {"auc": float(roc_auc_score(labels, scores)), "log_loss": float(log_loss(labels, scores))}
+    return {**metrics, "gauc": grouped_auc(labels, scores, table["_group"])} if "_group" in table.column_names else metrics
 
 
 def linear(x: dict[str, Any], y: dict[str, np.ndarray], binary: bool) -> Scores:
@@ -126,7 +139,7 @@ def main(data: Path) -> None:
         started = time.monotonic()
         scores = fit()
         seconds = time.monotonic() - started
-        result = {split: _metrics(y[split], scores(x[split]), binary) for split in ("valid", "test")}
+        result = {split: _metrics(tables[split], scores(x[split]), binary) for split in ("valid", "test")}
         versions = {row: version}
         print(json.dumps({"row": row, **result, "seconds": seconds, "versions": versions, "date": str(datetime.date.today())}), flush=True)
 
