@@ -70,13 +70,16 @@ def pairs_digest(data: DataDirectory) -> str:
 
 
 def _trained(folder: Path, recipe: str, run: Run, data_dir: str) -> Path:
-    """Returns the directory of a run that another one starts from; it is trained where its directory is gone or unfinished."""
+    """Returns the directory of a run that another one starts from; trained, and refitted, where it is gone or unfinished."""
     import keras
 
     from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
+    from trainer.matching.refit import refit
 
     path = run_dir(folder, recipe, run)
-    train_and_evaluate(Estimator(run_config(recipe, *run, data_dir), path), TrainSpec(), EvalSpec())
+    estimator = Estimator(run_config(recipe, *run, data_dir), path)
+    train_and_evaluate(estimator, TrainSpec(), EvalSpec())
+    refit(estimator)
     keras.backend.clear_session()
     return path
 

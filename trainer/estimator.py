@@ -22,7 +22,7 @@ from trainer.input_fns import InputFnBatches
 from trainer.layers import Inputs
 from trainer.loop import Loop
 from trainer.matching.batches import InteractionBatches
-from trainer.matching.side import MatchingSide, first_of
+from trainer.matching.side import MatchingSide, check_length, first_of
 from trainer.metrics import sigmoid
 from trainer.models.registry import check_kind, make_model
 from trainer.precision import precision_policy
@@ -32,7 +32,7 @@ from trainer.scoring import Scores
 from trainer.specs import EvalSpec, InputFn, Split, TrainSpec
 from trainer.step_fitting import fit_steps
 from trainer.tasks import RankingTask, Task, make_task, task_of
-from trainer.warm_start import has_checkpoint, warm_up
+from trainer.warm_start import has_checkpoint, restore_best, warm_up
 
 __all__ = [
     "BestExporter",
@@ -113,6 +113,8 @@ class Estimator:
             )
         # The model first: settings that it cannot be made with should leave no run directory behind.
         self._make_model_of_spec(config, self.data.path, self.data.table_rows, self.data.pretrained)
+        if self.matching is not None:
+            check_length(self.spec, self.loop.model.max_length)
         if self.task.name == "regression":
             self.loop.start_at(self.data.statistics["label"]["train"])
         if not has_checkpoint(run_dir):
@@ -159,9 +161,7 @@ class Estimator:
         return self.loop.model
 
     def _prepare_scoring(self, table_dtype: str = "float32") -> None:
-        if not (self.loop.restore_weights(self.run.refitted) or self.loop.restore_weights(self.run.best)):
-            self.loop.restore(self.run.last)
-            self.loop.finish_rows()
+        restore_best(self.loop, self.run)
         round_tables(self.loop.model, table_dtype)
 
     def batches(

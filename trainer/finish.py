@@ -30,6 +30,7 @@ def finish_run(estimator: Estimator, started: float) -> None:
     marks.append(time.perf_counter())
     version = estimator.export_saved_model()
     stored = _stored(estimator, version, test) if run.config.export_dtype != "float32" else {}
+    served = _served(estimator, test)
     marks.append(time.perf_counter())
     model = estimator.model
     round_tables(model, run.config.export_dtype)
@@ -61,6 +62,7 @@ def finish_run(estimator: Estimator, started: float) -> None:
         "steps": int(estimator.loop.step),
         "export": version.relative_to(run.path).as_posix(),
         **({"export_dtype": stored} if stored else {}),
+        **({"served_history": served} if served else {}),
         "seed": run.config.training.seed,
     }
     run.finish(result)
@@ -99,6 +101,17 @@ def _stored(estimator: Estimator, version: Path, test: Any) -> dict[str, Any]:  
     }
 
 
+def _served(estimator: Estimator, test: Any) -> dict[str, Any]:  # noqa: ANN401 (Metrics)
+    """Returns what it costs a model of whole histories that an export passes on a part: the monitored metric of the test split."""
+    side, metric = estimator.matching, estimator.task.monitor
+    length = side.served_length(estimator.loop.model) if side else None
+    if side is None or length is None:
+        return {}
+    before = test if metric in test else first_of(test)
+    after = first_of(side.evaluate(estimator.data, estimator.model, "test", length))
+    return {"max_length": length, "metric": metric, "before": before[metric], "after": after[metric]}
+
+
 def _protocol(estimator: Estimator) -> str | dict[str, str]:
     """Returns what the test metrics mean; of several protocols, each."""
     anew = "; trained anew with the validation split for as many epochs" if estimator.run.config.training.refit else ""
@@ -135,6 +148,10 @@ def print_result(run: RunDirectory) -> None:
     speed = f"{result['examples_per_second']:,.0f} examples/s"
     print(f"  time                  {result['seconds']['train']:.0f} s training ({speed}), {result['seconds']['total']:.0f} s in all\n")
     print(f"run     {run.path}  (result.json, metrics.jsonl, curves.png, checkpoints/)")
+    if served := result.get("served_history"):
+        before, after = served["before"], served["after"]
+        what = f"evaluated whole; served with the last {served['max_length']} items"
+        print(f"history {what}: test {served['metric']} {before:.5f} -> {after:.5f} ({after - before:+.5f})")
     if stored := result.get("export_dtype"):
         print(f"export {stored_line(stored)}")
     print(f"export  {run.path / result['export']}")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from feature_specs.errors import ColonnadeError
 from trainer.config import RunConfig
+from trainer.loop import Loop
 from trainer.models.base import MatchingModel, RankingModel
+from trainer.run import RunDirectory
 
 if TYPE_CHECKING:
     from trainer.estimator import Estimator
@@ -19,11 +21,30 @@ def has_checkpoint(run_dir: Path) -> bool:
     return (run_dir / "checkpoints" / "last" / "checkpoint").is_file()
 
 
-def warm_up(model: RankingModel | MatchingModel, runs: Sequence[Estimator], config: RunConfig) -> None:
+def restore_best(loop: Loop, run: RunDirectory, *, refitted: bool = True) -> None:
+    """Puts a run's best weights so far into the model: those that were refitted, if they are wanted and there, or those before that.
+
+    Where none have been evaluated, they are the last ones.
+    """
+    if not ((refitted and loop.restore_weights(run.refitted)) or loop.restore_weights(run.best)):
+        loop.restore(run.last)
+        loop.finish_rows()
+
+
+def warm_up(model: RankingModel | MatchingModel, runs: Sequence[Estimator], config: RunConfig, *, refitted: bool = False) -> None:
     """Gives a new model the best weights of runs on the same data, as the model says (`take_weights`).
 
+    Weights that were refitted have seen the validation split, and would have an epoch picked on what they know: they are for a model that
+    is refitted itself.
+
+    Args:
+        model: Built.
+        runs: Whose weights it takes.
+        config: Of the model's own run.
+        refitted: Whether it takes the refitted weights of those runs that have `refit`.
+
     Raises:
-        ColonnadeError: A run is of another spec or other data, or has nothing that fits.
+        ColonnadeError: A run is of another spec or other data, is not refitted as it should be, or has nothing that fits.
     """
     for run in runs:
         if run.config.fingerprint != config.fingerprint:
@@ -31,6 +52,13 @@ def warm_up(model: RankingModel | MatchingModel, runs: Sequence[Estimator], conf
                 f"--warm_start {str(run.run.path)!r} is of another spec ({run.config.dataset}, {run.config.fingerprint[:12]}) than this "
                 f"run ({config.dataset}, {config.fingerprint[:12]}): its ids mean other things. Train it on the same data."
             )
+        # Both sets of weights are wanted in the end: better said before the first epoch than after the last.
+        if config.training.refit and run.config.training.refit and not (run.run.refitted / "checkpoint").is_file():
+            raise ColonnadeError(
+                f"--warm_start {str(run.run.path)!r} has refit, as this run has, and is not refitted yet. Let its command end first."
+            )
     if runs:
-        taken = model.take_weights([{variable.path: variable.numpy() for variable in run.model.variables} for run in runs])
+        for run in runs:
+            restore_best(run.loop, run.run, refitted=refitted)
+        taken = model.take_weights([{variable.path: variable.numpy() for variable in run.loop.model.variables} for run in runs])
         print(f"Begins with {', '.join(taken)} of {', '.join(str(run.run.path) for run in runs)}.")

@@ -110,7 +110,8 @@ def test_vectors_and_lists_come_from_the_stored_tables(bpr: tuple[Path, str], da
     "model", ["sasrec", "neumf", *(pytest.param(name, marks=pytest.mark.slow) for name in ("two_tower", "attrec", "ease"))]
 )
 def test_what_retrieve_gives_is_the_ranking_that_was_evaluated(data: DataDirectory, tmp_path: Path, model: str) -> None:
-    result = _run(data, tmp_path / model, model, *(["--hparams", "num_layers=1", "max_length=6"] if model == "sasrec" else []))
+    hparams = {"sasrec": ["num_layers=1", "max_length=6"], "two_tower": ["max_length=6"]}.get(model)
+    result = _run(data, tmp_path / model, model, *(["--hparams", *hparams] if hparams else []))
     retrieve = tf.saved_model.load(str(tmp_path / model / result["export"])).signatures["retrieve"]
     estimator = Estimator.load(tmp_path / model)
     catalogue, scorer = Catalogue.load(data.path, data.spec), Scorer(estimator.model)
@@ -118,19 +119,16 @@ def test_what_retrieve_gives_is_the_ranking_that_was_evaluated(data: DataDirecto
     features = {name: tf.constant(values) for name, values in rows.features(0, rows.num_users).items()}
     candidates = scorer.candidates(catalogue.features, catalogue.num_items)
     best = scorer.best(scorer.queries(features), candidates, rows.seen, np.zeros((rows.num_users, 0), np.int64), 10)
-    compared = 0
+    assert rows.seen.lengths.min() < 6 < rows.seen.lengths.max()
     for row in range(rows.num_users):
         seen = rows.seen.values[rows.seen.starts[row] :][: rows.seen.lengths[row]]
-        if len(seen) > 6:
-            continue  # the request's history is cut to 6 items by the spec; evaluation leaves out all that were seen
+        # The whole history, of which the spec keeps 6 items; all that were seen are left out.
         history = tf.constant([[catalogue.raw_ids[number] for number in seen]])
         user, age = users[row]
         request = {"user": tf.constant([user]), "age": tf.constant([age]), "history": history}
         found = retrieve(**_defaults(retrieve, **request, k=tf.constant(10), exclude_seen=tf.constant(True)))
         assert found["item_ids"][0].numpy().tolist() == [catalogue.raw_ids[number] for number in best.items[row]]
         np.testing.assert_allclose(found["scores"][0], best.negatives[row], rtol=1e-4, atol=1e-5)
-        compared += 1
-    assert compared > 5
 
 
 def _users(data: DataDirectory) -> list[tuple[str, float]]:
@@ -148,12 +146,33 @@ def _defaults(signature: Any, **given: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def test_several_protocols_have_their_metrics_by_name(data: DataDirectory, tmp_path: Path) -> None:
-    result = _run(data, tmp_path / "ease", "ease", "--hparams", "protocols=sampled:10,full")
+    result = _run(data, tmp_path / "popularity", "popularity", "--hparams", "protocols=sampled:10,full")
     assert list(result["metrics"]["test"]) == ["sampled:10", "full"]
     assert "10 distinct negatives a user" in result["protocol"]["sampled:10"]
     assert "full corpus" in result["protocol"]["full"]
     assert result["epochs"] == 1
     assert result["metrics"]["valid"].keys() == result["metrics"]["test"]["sampled:10"].keys()
+    assert "served_history" not in result
+
+
+def test_what_shorter_histories_cost_a_model_of_whole_ones(data: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    result = _run(data, tmp_path / "ease", "ease", "--hparams", "l2=1")
+    served, out = result["served_history"], capsys.readouterr().out
+    assert (served["max_length"], served["metric"], served["before"]) == (6, "ndcg@10", result["metrics"]["test"]["ndcg@10"])
+    assert f"served with the last 6 items: test ndcg@10 {served['before']:.5f} -> {served['after']:.5f} (" in out
+    retrieve = tf.saved_model.load(str(tmp_path / "ease" / result["export"])).signatures["retrieve"]
+    keys = [key.decode() for key in pq.read_table(data.items)["_item"].to_pylist()]
+    gains = []
+    for path in data.shards("test"):
+        for row in pq.read_table(path).to_pylist():
+            history = tf.constant([[keys[number] for number in row["_items"]]])
+            found = retrieve(**_defaults(retrieve, history=history, k=tf.constant(40), exclude_seen=tf.constant(True)))
+            scores = dict(zip(found["item_ids"][0].numpy().tolist(), found["scores"][0].numpy().tolist(), strict=True))
+            own = scores.pop(keys[row["_targets"][0]].encode())
+            rank = 1 + sum(score >= own for item, score in scores.items() if item)
+            gains.append(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
+    assert served["after"] == pytest.approx(np.mean(gains), abs=1e-6)
+    assert served["after"] != served["before"]
 
 
 def test_a_killed_run_ends_with_the_same_numbers(data: DataDirectory, tmp_path: Path) -> None:
@@ -223,12 +242,13 @@ def test_neumf_begins_with_other_runs(data: DataDirectory, tmp_path: Path, capsy
         ("bpr", ["protocols=fall"], "Unknown protocol 'fall'. Did you mean 'full'?"),
         ("bpr", ["protocols=file"], "Protocol 'file' ranks candidates that the data set lists, and 'strings' lists none"),
         ("bpr", ["loss=full_softmax", "num_negatives=3"], "num_negatives would do nothing: the loss is full_softmax. Leave it out."),
-        ("sasrec", ["loss=in_batch_softmax"], "The loss in_batch_softmax takes one positive an example, and this model has several"),
+        ("sasrec", ["max_length=6", "loss=in_batch_softmax"], "The loss in_batch_softmax takes one positive an example, and"),
         ("bpr", ["refit=true", "plateau_factor=0.5"], "refit has no validation that could lower a learning rate"),
         ("bpr", ["margin=0.3", "negative_alpha=0.5"], "margin would do nothing: the loss is bpr. Leave it out."),
         ("ease", ["loss=bpr"], "loss would do nothing: the model is not trained by gradients. Leave it out."),
         ("bpr", ["shuffle_rows=9"], "shuffle_rows would do nothing: the task is matching, and it is of binary and regression."),
         ("ease", ["l2=1", "--export_dtype", "int8"], "EASE has no embedding tables that could be stored in int8."),
+        ("sasrec", ["max_length=7"], "max_length should be 6 or less, as many items as 'history' of the spec 'strings' keeps of a history"),
         ("bpr", ["cutoffs=0"], "Training setting 'cutoffs': input should be greater than 0"),
     ],
 )
@@ -237,6 +257,13 @@ def test_mistakes_are_one_clear_line(data: DataDirectory, tmp_path: Path, model:
     with pytest.raises(ColonnadeError) as error:
         _run(data, tmp_path / "run", model, *flags)
     assert message in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_run_reads_more_of_a_history_than_its_export(data: DataDirectory, tmp_path: Path) -> None:
+    message = r"Received: 50. Choose less \(--hparams max_length=6\), or give 'history' a larger max_length in the spec."
+    with pytest.raises(ColonnadeError, match=message):
+        Estimator(_config(data, "gru4rec"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -38,7 +38,7 @@ def refit(estimator: Estimator) -> None:
         epochs = estimator.loop.position.best_epoch
         folder = run.path / "checkpoints" / "refit"
         if not loop.restore(folder):
-            warm_up(loop.model, [type(estimator).load(path) for path in config.warm_start], config)
+            warm_up(loop.model, [type(estimator).load(path) for path in config.warm_start], config, refitted=True)
         train = side.batches(shards, loop.model, config.training.batch_size)
         print(f"Trains anew on training and validation together, {epochs} epochs.", flush=True)
         while loop.position.epoch < epochs:

@@ -15,6 +15,7 @@ from preprocessing.artifacts import DataDirectory
 from trainer.config import TrainingConfig
 from trainer.data import shape_of
 from trainer.layers import Inputs
+from trainer.layers.matching import WHOLE_HISTORY
 from trainer.matching.batches import InteractionBatches
 from trainer.matching.catalogue import Catalogue
 from trainer.matching.evaluation import EvaluationRows, Evaluator
@@ -47,7 +48,7 @@ class MatchingSide:
         self.task = MatchingTask(training, self.catalogue)
         by_id = self.catalogue.by_id(table_rows[spec.item_feature.table_name])
         self.inputs = Inputs(spec, table_rows, pretrained, by_id)
-        self._rows: dict[str, EvaluationRows] = {}
+        self._rows: dict[tuple[str, int], EvaluationRows] = {}
         self._evaluator: Evaluator | None = None
 
     @property
@@ -78,12 +79,26 @@ class MatchingSide:
         """Sets the weights of a model that is not trained by gradients, from all training interactions."""
         model.fit_closed_form(read_interactions(shards), self.catalogue)
 
-    def evaluate(self, data: DataDirectory, model: MatchingModel, split: str) -> dict[str, dict[str, float]]:
-        """Returns the metrics of a split by protocol, the first of which picks the best epoch."""
+    def evaluate(
+        self, data: DataDirectory, model: MatchingModel, split: str, max_length: int | None = None
+    ) -> dict[str, dict[str, float]]:
+        """Returns the metrics of a split by protocol, the first of which picks the best epoch.
+
+        Args:
+            data: What the run is trained on.
+            model: With the weights to be evaluated.
+            split: "valid" or "test".
+            max_length: How much of each history the model gets; as much as it reads where not given.
+        """
         if split == "train":
             raise ColonnadeError('Matching is evaluated on what comes next. Name a split: "valid" or "test".')
-        with self._scoring(data, model, split) as (evaluator, rows):
+        with self._scoring(data, model, split, max_length) as (evaluator, rows):
             return evaluator.evaluate(rows, self.protocols(rows), self.training.cutoffs)
+
+    def served_length(self, model: MatchingModel) -> int | None:
+        """Returns how much of a history an export passes on, as the spec says, where that may be less than the model reads; else None."""
+        longest = self.spec.history.max_length if self.spec.history else model.max_length
+        return longest if longest < model.max_length else None
 
     def check_users(self, data: DataDirectory, model: MatchingModel) -> None:
         """Raises a ColonnadeError where the model knows users by their id alone and a split has others: before it is trained."""
@@ -94,14 +109,17 @@ class MatchingSide:
                         evaluator.check_users(rows)
 
     @contextmanager
-    def _scoring(self, data: DataDirectory, model: MatchingModel, split: str) -> Iterator[tuple[Evaluator, EvaluationRows]]:
+    def _scoring(
+        self, data: DataDirectory, model: MatchingModel, split: str, max_length: int | None = None
+    ) -> Iterator[tuple[Evaluator, EvaluationRows]]:
         """Gives what scores a split, and its rows; inside, what the model refuses is a clear error."""
-        if split not in self._rows:
-            self._rows[split] = read_rows(data.shards(split), self.spec, self.catalogue, model.max_length)
+        key = split, model.max_length if max_length is None else max_length
+        if key not in self._rows:
+            self._rows[key] = read_rows(data.shards(split), self.spec, self.catalogue, key[1])
         if self._evaluator is None:
             self._evaluator = Evaluator(model, self.catalogue)
         try:
-            yield self._evaluator, self._rows[split]
+            yield self._evaluator, self._rows[key]
         except tf.errors.InvalidArgumentError as error:
             raise ColonnadeError(f"The {split} split cannot be scored: {_said(error)}") from error
 
@@ -113,9 +131,22 @@ class MatchingSide:
 
     def protocol_texts(self, split: str) -> dict[str, str]:
         """Returns what was done on a split that has been evaluated, by protocol."""
-        return {
-            name: protocol_text(name, self.spec.split.type, self.catalogue.num_items) for name in self.protocols(self._rows[split])
-        }
+        rows = next(rows for (name, _), rows in self._rows.items() if name == split)
+        return {name: protocol_text(name, self.spec.split.type, self.catalogue.num_items) for name in self.protocols(rows)}
+
+
+def check_length(spec: FeatureSpec, max_length: int) -> None:
+    """Raises a ColonnadeError where a model reads more of a history than an export would pass on to it.
+
+    It would be trained and evaluated on what it is never served.
+    """
+    history = spec.history
+    if history is not None and history.max_length < max_length != WHOLE_HISTORY:
+        raise ColonnadeError(
+            f"max_length should be {history.max_length} or less, as many items as {history.name!r} of the spec {spec.name!r} keeps of a "
+            f"history: an export passes on no more. Received: {max_length}. Choose less (--hparams max_length={history.max_length}), or "
+            f"give {history.name!r} a larger max_length in the spec."
+        )
 
 
 def user_features(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:

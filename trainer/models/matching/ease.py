@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
 from trainer.layers import Inputs, item_regression
+from trainer.layers.matching import WHOLE_HISTORY
 from trainer.models.base import MatchingModel
 from trainer.models.registry import register
 
@@ -31,7 +32,7 @@ class EASE(MatchingModel):
     """
 
     closed_form = True
-    max_length = 2**31 - 1
+    max_length = WHOLE_HISTORY
 
     def __init__(self, inputs: Inputs, *, l2: float = 500.0) -> None:
         super().__init__()
