@@ -80,7 +80,8 @@ class TrainingConfig(BaseModel):
         negative_sampling_rate: Share of the negatives that the data was left with; probabilities are those from before (binary only).
         threshold: Probability from which a row counts as predicted positive, for accuracy, precision and recall (binary only).
         loss: Matching: what is minimised; that of the model's paper where not given. See `trainer.matching.losses`.
-        num_negatives: Matching: items drawn for each positive (for the batch, where all positives share them); the paper's where not given.
+        num_negatives: Matching: items drawn for each positive, the paper's where not given; or for the batch, where all positives share
+            them, 512 where not given.
         negative_alpha: Matching: negatives are drawn by popularity to this power; 0 draws uniformly.
         exclude_seen_negatives: Matching: whether no negative is an item that the user has in training. Where not given, none of a
             positive's own is, and those of the rest of the batch may be: to look that up there costs more than it is worth.

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+SHARED_NEGATIVES = 512  # of a batch, where no number is asked for
+
 
 @dataclass(frozen=True)
 class LossKind:
@@ -20,7 +22,8 @@ class LossKind:
         name: By which it is asked for.
         function: Gives the loss of each positive.
         own_negatives: Each positive has negatives of its own.
-        shared_negatives: All positives of a batch have the same ones; logQ is for them, and accidental hits are removed.
+        shared_negatives: All positives of a batch have the same ones; logQ is for them, and accidental hits are removed. How many do not
+            go by the model's paper, which counts those of one positive: `SHARED_NEGATIVES`.
         in_batch: The other positives of the batch are the negatives; logQ is for them, and accidental hits are removed.
         full: All items are candidates.
         has_margin: Takes a margin.

@@ -9,7 +9,7 @@ import tensorflow as tf
 from feature_specs.errors import ColonnadeError
 from trainer.config import TrainingConfig
 from trainer.matching.catalogue import Catalogue
-from trainer.matching.losses import LOSSES, LossKind, accidental_hits, same_items
+from trainer.matching.losses import LOSSES, SHARED_NEGATIVES, LossKind, accidental_hits, same_items
 from trainer.matching.sampling import ItemDistribution, NegativeSampling
 from trainer.models.base import MatchingModel
 from trainer.tasks import MATCHING_SETTINGS, Task, check_settings
@@ -52,7 +52,7 @@ class MatchingTask(Task):
             ColonnadeError: The loss does not go with the model's examples, or takes no negatives and some were asked for.
         """
         kind, training = self.loss_of(model), self.training
-        asked = training.num_negatives or model.num_negatives
+        asked = training.num_negatives or (SHARED_NEGATIVES if kind.shared_negatives else model.num_negatives)
         draws, default = kind.own_negatives or kind.shared_negatives, TrainingConfig.model_fields["margin"].default
         idle = {
             "loss": training.loss is not None and model.closed_form,
