@@ -93,10 +93,25 @@ def test_speeds_stand_beside_those_of_recbole() -> None:
         {**line, "row": "RecBole SASRec", "sequences_per_second": 150.0, "positions_per_second": 150.0},
     )
     sizes = TIMED["SASRec"].text
-    assert f"| SASRec beside RecBole SASRec | {sizes} | sequences | 300 | 150 | 2.0 |" in page
-    assert f"| SASRec beside RecBole SASRec | {sizes} | positions | 45,000 | 150 | 300.0 |" in page
+    assert f"| SASRec beside RecBole SASRec | {sizes} | sequences | 300 | 150 | 2.00 | 2.0 |" in page
+    assert f"| SASRec beside RecBole SASRec | {sizes} | positions | 45,000 | 150 | 300.00 |  |" in page
+    assert "Missed" not in page
     assert "1.50 s (SASRec)" in page
     assert "**Still to be timed: NeuMF, RecBole NeuMF, RecBole SASRec, full softmax.**" in page
+
+
+def test_speeds_below_their_target_say_by_how_much_and_what_was_tried() -> None:
+    line = {"table": "speed", "seed": 0, "settings": None, "date": "2026-01-01", "versions": {}, "threads": 2}
+    rates_of = {"NeuMF": 230.0, "RecBole NeuMF": 200.0}
+    page = _page(*({**line, "row": row, "examples_per_second": rate, "seconds_per_evaluation": 1.0} for row, rate in rates_of.items()))
+    # 230 / 200 = 1.15, and the target is 2.
+    assert f"| {TIMED['NeuMF'].text} | examples | 230 | 200 | 1.15 | 2.0 |" in page
+    assert f"Missed: NeuMF beside RecBole NeuMF by 0.85. Tried for NeuMF: {TIMED['NeuMF'].tried}." in page
+
+
+def test_the_page_says_what_repeats_a_row() -> None:
+    page = _page(_ours("movielens_1m_ncf", "gmf", 0, {"file": (0.7, 0.4)}))
+    assert "with `--warm_start` and the runs that a row begins with (neumf_pretrained)" in page
 
 
 def test_tables_name_rows_and_protocols_that_there_are() -> None:

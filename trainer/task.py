@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     if flags.model is None and flags.recipe in (None, "none"):
         raise ColonnadeError("--model is missing. Name one of --list_models, such as --model nfm.")
     recipe, spec, model = _what(flags)
+    if not (flags.summary or flags.plot_model):
+        recipe.check_start(flags.warm_start)
     settings, export_dtype = _settings(flags, recipe.values), check_table_dtype(flags.export_dtype)
     _training(settings)
     profile_steps = read_profile_steps(flags.profile_steps) if flags.profile_steps else None
@@ -158,6 +160,7 @@ def _config(
 ) -> RunConfig:
     load_tensorflow()
     from trainer.matching.protocols import check_protocols
+    from trainer.matching.side import check_length
     from trainer.models.registry import check_kind
     from trainer.tasks import check_settings
 
@@ -171,17 +174,18 @@ def _config(
                 f"Unknown hyper-parameter {key!r}.{did_you_mean(key, options)} Of {name}: {', '.join(known)}. "
                 f"Of training: {', '.join(TrainingConfig.model_fields)}."
             )
-    training = _training(settings)
+    training, own = _training(settings), resolve_hyper_parameters(model, {key: value for key, value in settings.items() if key in known})
     # Refused before anything is preprocessed.
     check_settings(spec.label.task, training)
     if spec.is_matching:
         check_protocols(spec, training.protocols, training.cutoffs)
+        check_length(spec, own.get("max_length") or 0)
     return RunConfig(
         model=name,
         dataset=spec.name,
         fingerprint=spec.fingerprint,
         data_dir=str(data_dir),
-        hyper_parameters=resolve_hyper_parameters(model, {key: value for key, value in settings.items() if key in known}),
+        hyper_parameters=own,
         warm_start=tuple(warm_start),
         export_dtype=export_dtype,
         training=training,

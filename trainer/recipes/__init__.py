@@ -5,13 +5,15 @@
     rows:
       nfm: {dropout: 0.3}
       autoint+: {model: autoint, layer_norm: true}
+      pretrained: {model: neumf, warm_start: [gmf, mlp_ncf]}
 
-A row is called as its model is, unless it says which model it is of. `--recipe NAME` is the row of `--model`; `--recipe NAME:ROW` any.
+A row is called as its model is, unless it says which model it is of. One with `warm_start` begins with the weights of runs of other rows of
+the file, which `--warm_start` has to name. `--recipe NAME` is the row of `--model`; `--recipe NAME:ROW` any.
 """  # noqa: D214 (not a section)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ class Recipe(BaseModel):
         model: What the values are for; none for the recipe "none".
         dataset: What they were tuned on; none for the recipe "none".
         values: Hyper-parameters and training settings.
+        warm_start: Rows of the same file with whose weights it begins.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +42,17 @@ class Recipe(BaseModel):
     model: str | None = None
     dataset: str | None = None
     values: dict[str, Any] = {}
+    warm_start: tuple[str, ...] = ()
+
+    def check_start(self, runs: Sequence[str]) -> None:
+        """Raises a ColonnadeError where it begins with runs of other rows, and not as many `runs` were named."""
+        if self.warm_start and len(self.warm_start) != len(runs):
+            rows = " and ".join(f"{self.name.partition(':')[0]}:{row}" for row in self.warm_start)
+            flag = " ".join(["--warm_start", *(f"RUN_OF_{row}" for row in self.warm_start)])
+            raise ColonnadeError(
+                f"--recipe {self.name} begins with the weights of finished runs of {rows}. Train these, and name their run directories: "
+                f"{flag}. Received: {' '.join(runs) or 'none'}."
+            )
 
 
 class _File(BaseModel):
@@ -85,7 +99,8 @@ def load_recipe(name: str | None, model: str | None, dataset: str | None) -> Rec
         raise ColonnadeError(f"--recipe {name} is for model {content.model_of(row)!r}. Received --model {model}. Leave one of them out.")
     values = {**content.training, **rows[row]}
     values.pop("model", None)
-    return Recipe(name=name, model=content.model_of(row), dataset=content.datasets[0], values=values)
+    start = tuple(values.pop("warm_start", ()))
+    return Recipe(name=name, model=content.model_of(row), dataset=content.datasets[0], values=values, warm_start=start)
 
 
 def list_rows(name: str) -> list[str]:
