@@ -79,9 +79,7 @@ class MatchingSide:
         """Sets the weights of a model that is not trained by gradients, from all training interactions."""
         model.fit_closed_form(read_interactions(shards), self.catalogue)
 
-    def evaluate(
-        self, data: DataDirectory, model: MatchingModel, split: str, max_length: int | None = None
-    ) -> dict[str, dict[str, float]]:
+    def evaluate(self, data: DataDirectory, model: MatchingModel, split: str, max_length: int | None = None) -> dict[str, dict[str, float]]:
         """Returns the metrics of a split by protocol, the first of which picks the best epoch.
 
         Args:
@@ -125,9 +123,7 @@ class MatchingSide:
 
     def protocols(self, rows: EvaluationRows) -> tuple[str, ...]:
         """Returns by what protocols rows are evaluated: without listed candidates, drawn ones stand for them."""
-        return tuple(
-            _NEGATIVES_BESIDE_A_FILE if name == "file" and rows.candidates is None else name for name in self.training.protocols
-        )
+        return tuple(_NEGATIVES_BESIDE_A_FILE if name == "file" and rows.candidates is None else name for name in self.training.protocols)
 
     def protocol_texts(self, split: str) -> dict[str, str]:
         """Returns what was done on a split that has been evaluated, by protocol."""

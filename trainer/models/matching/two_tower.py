@@ -1,8 +1,7 @@
 """Two towers, trained by in-batch softmax.
 
 Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019,
-https://doi.org/10.1145/3298689.3346996; Yang et al., "Mixed Negative Sampling for Learning Two-tower Neural Networks in
-Recommendations", WWW 2020.
+https://doi.org/10.1145/3298689.3346996.
 """
 
 from __future__ import annotations
