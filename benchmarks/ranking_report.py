@@ -59,11 +59,7 @@ def _table(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     head += ["target", "ours - target"] if table.targets else []
     head += ["parameters", "epochs", "s an epoch", "threads"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    rows = {row: [run for run in runs if run["row"] == row] for row in dict.fromkeys([*list_rows(table.recipe), *(r["row"] for r in runs)])}
-    for row, own in rows.items():
-        if own:
-            lines.append(f"| {' | '.join([row, str(len(own)), *_cells(table, row, own)])} |")
-    return lines
+    return lines + [f"| {' | '.join([row, str(len(own)), *_cells(table, row, own)])} |" for row, own in _by_row(table, runs).items()]
 
 
 def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -82,8 +78,9 @@ def _cells(table: Table, row: str, runs: Sequence[Mapping[str, Any]]) -> list[st
 def _findings(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns what the table says, in sentences: targets met and missed, what is better than published, other libraries beside ours."""
     sign = -1 if table.lower_is_better else 1
-    means = {row: _mean(table, [run for run in runs if run["row"] == row]) for row in dict.fromkeys(run["row"] for run in runs)}
-    ours = {row: means[row] for row in dict.fromkeys(run["row"] for run in runs if run["settings"] is not None)}
+    by_row = _by_row(table, runs)
+    means = {row: _mean(table, own) for row, own in by_row.items()}
+    ours = {row: means[row] for row, own in by_row.items() if own[0]["settings"] is not None}
     said = []
     if gaps := {row: sign * (ours[row] - target) for row, target in table.targets.items() if row in ours}:
         missed = {row: gap for row, gap in gaps.items() if gap < -table.tolerance}
@@ -106,6 +103,13 @@ def _findings(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
         without = ", ".join(dict.fromkeys(row for row, _ in left if row not in means))
         said.append(f"**{len(left)} of {len(expected)} runs are still to be trained{f'; none yet of {without}' if without else ''}.**")
     return [" ".join(said)]
+
+
+def _by_row(table: Table, runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Returns the runs of each row that has any: ours in the recipe's order, then the other libraries."""
+    rows = dict.fromkeys([*list_rows(table.recipe), *(run["row"] for run in runs)])
+    by_row = {row: [run for run in runs if run["row"] == row] for row in rows}
+    return {row: own for row, own in by_row.items() if own}
 
 
 def _name(metric: str) -> str:

@@ -54,7 +54,7 @@ class Table:
         return [(row, seed) for seed in range(max(seeds.values())) for row in rows if seed < seeds[row]]
 
 
-_BARS_BEST = {
+_BARS_BEST: dict[str, tuple[float, ...]] = {
     "lr": (0.9356, 0.3076),
     "fm": (0.9671, 0.2065),
     "ffm": (0.9786, 0.1860),

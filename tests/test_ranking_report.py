@@ -46,8 +46,9 @@ def test_what_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_best_row_is_of_all_that_are_ours() -> None:
     # `din` has no published row, and so no target; the other library's row is not ours.
-    page = _page(_run("fm", 0, 0.9680), _run("din", 0, 0.9862), _run("LightGBM", 0, 0.99, settings=None))
-    assert "1 of 1 rows hold their target." in page
+    runs = [_run("LightGBM", 0, 0.99, settings=None), _run("din", 0, 0.9862), _run("fm", 0, 0.9680), _run("lr", 0, 0.9360)]
+    page = _page(*runs)
+    assert "2 of 2 rows hold their target. Better than the published best of the same row: lr, fm." in page
     assert "Our best row, din with 0.98620, beats the best published one, final_mlp with 0.9861." in page
 
 
