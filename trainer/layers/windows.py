@@ -28,11 +28,11 @@ def after_last(states: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     return tf.gather(states, tf.maximum(lengths - 1, 0), batch_dims=1) * tf.cast(lengths > 0, states.dtype)[:, tf.newaxis]
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raises a ColonnadeError where one of the hyper-parameters is below 1."""
+def check_sizes(at_least: int = 1, /, **sizes: int) -> None:
+    """Raises a ColonnadeError where one of the hyper-parameters is below `at_least`."""
     for name, value in sizes.items():
-        if value < 1:
-            raise ColonnadeError(f"{name} should be at least 1. Received: {value}.")
+        if value < at_least:
+            raise ColonnadeError(f"{name} should be at least {at_least}. Received: {value}.")
 
 
 def check_widths(expected: int, received: int, what: str) -> None:
