@@ -34,16 +34,15 @@ huge pages asked for as `trainer.task` asks. DeepCTR: `model.fit` on dicts of ar
 left out. FuxiCTR: `train_step`, and its loss as a number, over batches made beforehand; models are put together of its package's layers as
 in its repository, whose model classes the package leaves out. Memory is the largest resident set of a process (VmHWM)."""
 
-_TRIED = """What is missed, and was tried. **DCN-V2 against FuxiCTR in float32:** two thirds of our step are products of matrices, which
-FuxiCTR does at about the same rate. **xDeepFM against DeepCTR:** half of our step are products; the rest writes and reads the products of
-maps and fields, 870 MB a layer, as DeepCTR's does; nothing was tried yet. **AutoInt:** half of its CPU time are products, the rest passes
-over tensors of 100 MB; a product a head, without transposed copies, took 3 % less and was left. **Growth of NFM with lazy Adam:** 1.42
-before a row's state became one row of one variable, two passes less, and huge pages; with ids by Zipf's law a batch has ten times as many
-distinct rows at the larger size. **DeepFM's floor:** the best of four products sets the rate; the products of a step take 49 ms of it at
-their own rates (`docs/training.md` says where the rest goes). **Memory:** the cells of 10^7 rows were measured before tables were drawn
-in pieces; since then DeepFM, NFM and DCN-V2 take 1.03, 1.02 and 1.10 GB beyond tables and slots, and AutoInt and xDeepFM have what the
-batch itself takes. **Prediction:** ours takes .39 or .63 s for the same 81,920 rows, as if a core were missing now and then; a second run
-of the cell gave 1.15."""
+_TRIED = """What is missed, and was tried. **DCN-V2 against FuxiCTR in float32:** three quarters of our step are products of matrices, which
+FuxiCTR does at about the same rate. **Growth with lazy Adam:** 1.42 before a row's state became one row of one variable, two passes less,
+and huge pages; with ids by Zipf's law a batch has ten times as many distinct rows at the larger size. **DeepFM's floor:** the best of four
+products sets the rate; the products of a step take 49 ms of it at their own rates (`docs/training.md` says where the rest goes).
+**Memory of AutoInt:** what one batch's layers keep for their gradients; making it again would cost time. What made a difference: **xDeepFM**
+took 1,346 ms where it takes 405: the products of its last layer are summed over the vectors' elements before their matrix, and those of
+the others are made in pieces. **AutoInt** took a tenth more: where vectors are no wider than a head, scores and sums are of the vectors
+themselves, without queries, keys and transposed copies. **Prediction** took .63 s for some calls, .38 s for others: an iterator that ends
+may wait for tf.data's tuner, which is off now."""
 
 Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
