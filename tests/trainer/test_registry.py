@@ -9,6 +9,7 @@ import pytest
 
 from feature_specs import ColonnadeError
 from trainer.config import TrainingConfig
+from trainer.models import registry
 from trainer.models.registry import find_model, get_model, list_models, register, resolve_hyper_parameters
 
 
@@ -58,10 +59,15 @@ def test_a_matching_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monkey
     assert find_model("for_matching.mine").task == "matching"
 
 
-def test_a_name_is_given_once() -> None:
-    get_model("nfm")
-    with pytest.raises(ValueError, match="'nfm' is taken by trainer.models.ranking.nfm. Register Other under another name"):
+def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ColonnadeError, match="'nfm' is taken by trainer.models.ranking.nfm. Register Other under another name"):
         register("nfm")(type("Other", (), {}))
+    monkeypatch.setattr(registry, "_REGISTRY", {})  # nothing has been imported yet
+    with pytest.raises(ColonnadeError, match="'bpr' is taken by trainer.models.matching.bpr. Register Other under another name"):
+        register("bpr")(type("Other", (), {}))
+    register("mine")(type("Mine", (), {"__module__": "my_package.one"}))
+    with pytest.raises(ColonnadeError, match="'mine' is taken by my_package.one"):
+        register("mine")(type("Mine", (), {"__module__": "my_package.two"}))
 
 
 def test_hyper_parameters_are_typed() -> None:
@@ -76,6 +82,8 @@ def test_hyper_parameters_are_typed() -> None:
     }
     assert resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "[8]"})["hidden_units"] == (8,)
     assert resolve_hyper_parameters(get_model("nfm"), {"hidden_units": "8"})["hidden_units"] == (8,)
+    for nothing in ("", " ", "[]"):
+        assert resolve_hyper_parameters(get_model("nfm"), {"hidden_units": nothing})["hidden_units"] == ()
 
 
 @pytest.mark.parametrize(
@@ -84,6 +92,7 @@ def test_hyper_parameters_are_typed() -> None:
         ("hidden_unit", "3", "Unknown hyper-parameter 'hidden_unit' of NFM. Did you mean 'hidden_units'"),
         ("dropout", "a", "'dropout' should be of type float. Received: 'a'"),
         ("hidden_units", "a,b", "'hidden_units' should be of type tuple.int, [.]{3}[]]. Received: 'a,b'"),
+        ("hidden_units", "8,", "'hidden_units' should be of type tuple"),
         ("embedding_dim", "[", "'embedding_dim' should be of type int"),
     ],
 )

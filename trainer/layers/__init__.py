@@ -8,13 +8,13 @@ from trainer.layers.dropout import Dropout
 from trainer.layers.fields import FieldEmbeddings, FieldsAndFirstOrder, FirstOrder, Flat
 from trainer.layers.initializers import ZeroLastColumn
 from trainer.layers.inputs import Inputs
-from trainer.layers.interactions import bi_interaction, side_by_side
+from trainer.layers.interactions import bi_interaction, pair_sum, side_by_side
 from trainer.layers.item_regression import item_regression
 from trainer.layers.matching import recent
 from trainer.layers.mlp import MLP
 from trainer.layers.packing import Packing
 from trainer.layers.pair_mlp import PairMLP
-from trainer.layers.projections import Bias, OutputWeights, PartsProjection
+from trainer.layers.projections import Bias, OutputWeights, PartsProjection, output_layer
 from trainer.layers.sequence_features import SequenceFeatures
 from trainer.layers.tables import StackedTable
 from trainer.layers.tower import Tower
@@ -49,6 +49,8 @@ __all__ = [
     "clipped",
     "item_regression",
     "negative_squared_distance",
+    "output_layer",
+    "pair_sum",
     "recent",
     "side_by_side",
     "windows",

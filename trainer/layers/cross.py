@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
+from trainer.layers.windows import check_sizes
 
 
 class CrossNetwork(keras.layers.Layer):
@@ -20,6 +21,7 @@ class CrossNetwork(keras.layers.Layer):
 
     def __init__(self, num_layers: int, name: str | None = None) -> None:
         super().__init__(name=name)
+        check_sizes(0, num_layers=num_layers)
         self.num_layers = num_layers
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

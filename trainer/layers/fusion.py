@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
+from trainer.layers.projections import output_layer
 
 
 class FeatureGate(keras.layers.Layer):
@@ -38,7 +39,7 @@ class FeatureGate(keras.layers.Layer):
 
 
 class BilinearFusion(keras.layers.Layer):
-    """w_1 . x + b_1 + w_2 . y + b_2 + sum_h x_h^T W_h y_h, x and y cut into heads: two vectors to the terms of a logit.
+    """w_1 . x + b_1 + w_2 . y + b_2 + sum_h x_h^T W_h y_h, x and y cut into heads: two vectors to the terms of a logit, in float32.
 
     Mao et al., AAAI 2023 (see `FeatureGate`), equations 10 to 12.
 
@@ -49,7 +50,7 @@ class BilinearFusion(keras.layers.Layer):
     """
 
     def __init__(self, num_heads: int, widths: Sequence[int] = (), name: str | None = None) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")
         self.num_heads = num_heads
         self._check(widths)
 
@@ -57,7 +58,7 @@ class BilinearFusion(keras.layers.Layer):
         """Makes the weights."""
         widths = int(first_shape[-1] or 0), int(second_shape[-1] or 0)
         self._check(widths)
-        self.linear = [keras.layers.Dense(1, name=f"linear_{i}") for i in range(2)]
+        self.linear = [output_layer(f"linear_{i}") for i in range(2)]
         for layer, width in zip(self.linear, widths, strict=True):
             layer.build((None, width))
         shape = (self.num_heads, widths[0] // self.num_heads, widths[1] // self.num_heads)

@@ -22,6 +22,11 @@ def bi_interaction(fields: tf.Tensor) -> tf.Tensor:
     return tf.cast(_pairs(tf.cast(fields, tf.float32)), fields.dtype)
 
 
+def pair_sum(fields: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of the inner products of all pairs of fields, `[B, F, D]` to `[B]`, in float32: it is a term of the logits."""
+    return tf.reduce_sum(bi_interaction(tf.cast(fields, tf.float32)), axis=1)
+
+
 @tf.custom_gradient
 def _pairs(vectors: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     total = tf.reduce_sum(vectors, axis=1)

@@ -40,8 +40,16 @@ class OutputWeights(keras.layers.Layer):
         self.built = True
 
 
+def output_layer(name: str = "projection", *, use_bias: bool = True) -> keras.layers.Dense:
+    """Returns the dense layer of one unit that gives a term of the logits, `[B, W]` to `[B, 1]`, in float32.
+
+    So it does whatever the layers before it compute in: in bfloat16 predictions around 1000 would lie on a grid of 4.
+    """
+    return keras.layers.Dense(1, use_bias=use_bias, dtype="float32", name=name)
+
+
 class PartsProjection(keras.layers.Layer):
-    """A dense layer to one unit over several tensors side by side, whose sum is given by its terms.
+    """A dense layer to one unit over several tensors side by side, whose sum is given by its terms; it computes in float32.
 
     w . [x_1, x_2] + b = (w_1 . x_1 + b) + w_2 . x_2: the same weights as one layer, and each part's share in the logits can be told.
 
@@ -50,7 +58,7 @@ class PartsProjection(keras.layers.Layer):
     """
 
     def __init__(self, name: str | None = None) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")
 
     def build(self, input_shape: Mapping[str, tuple[int | None, ...]]) -> None:
         """Makes one column of weights a part, beginning as one Glorot matrix over all of them."""

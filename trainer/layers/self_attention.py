@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
+from trainer.layers.windows import check_sizes
 
 
 class FieldAttention(keras.layers.Layer):
@@ -26,8 +27,8 @@ class FieldAttention(keras.layers.Layer):
 
     def __init__(self, units: int, num_heads: int, *, scale: bool = False, layer_norm: bool = False, name: str | None = None) -> None:
         super().__init__(name=name)
-        if num_heads < 1 or units % num_heads:
-            raise ColonnadeError(f"attention_units should be a multiple of num_heads. Received: {units} and {num_heads}.")
+        if min(units, num_heads) < 1 or units % num_heads:
+            raise ColonnadeError(f"attention_units should be at least 1, and a multiple of num_heads. Received: {units} and {num_heads}.")
         self.units, self.num_heads, self.scale = units, num_heads, scale
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5, name="norm") if layer_norm else None
 
@@ -102,6 +103,7 @@ class FieldAttentionStack(keras.layers.Layer):
         self, num_layers: int, units: int, num_heads: int, *, scale: bool = False, layer_norm: bool = False, name: str | None = None
     ) -> None:
         super().__init__(name=name)
+        check_sizes(num_layers=num_layers)
         self.layers = [
             FieldAttention(units, num_heads, scale=scale, layer_norm=layer_norm, name=f"attention_{i}") for i in range(num_layers)
         ]

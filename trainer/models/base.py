@@ -14,13 +14,22 @@ from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
 
+# As most models have it: these are of the hidden layers.
+_NEEDS = dict.fromkeys(("dropout", "batch_norm", "activation"), ("hidden_units",))
+
 
 class RankingModel(keras.Model, abc.ABC):
     """Scores one pair of user and item.
 
     A model says what it is made of in `parts`; the sum of the parts is the logits. It knows no feature by name, and has no sigmoid,
     loss, metric, optimizer or path inside.
+
+    Attributes:
+        needs: Hyper-parameters that do nothing unless one of others is given, as "name" (not empty, not 0) or "name=value"; then they are
+            refused.
     """
+
+    needs: ClassVar[Mapping[str, Sequence[str]]] = _NEEDS
 
     def __init__(self) -> None:
         # Keras would cast raw float32 features to bfloat16 before `call`; the input layers cast what they give instead.
@@ -74,8 +83,10 @@ class MatchingModel(keras.Model, abc.ABC):
         num_targets: How many of the items that follow are predicted at once (pairs).
         max_length: How much of the history it reads; none where 0.
         closed_form: Whether `fit_closed_form` takes the place of training by gradients.
+        needs: Hyper-parameters that do nothing unless one of others is given; as in `RankingModel`.
     """
 
+    needs: ClassVar[Mapping[str, Sequence[str]]] = _NEEDS
     loss: str = "bce"
     num_negatives: ClassVar[int] = 1
     examples: ClassVar[Literal["pairs", "sequences"]] = "pairs"

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import itertools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -34,11 +35,19 @@ class ModelInfo(NamedTuple):
 
 
 def register(name: str) -> Callable[[ModelType], ModelType]:
-    """Class decorator: makes a model known as `name`."""
+    """Class decorator: makes a model known as `name`.
+
+    Raises:
+        ColonnadeError: The name is taken, by a model of the tree or by one of another module.
+    """
 
     def decorate(model: ModelType) -> ModelType:
-        if name in _REGISTRY and _REGISTRY[name].__module__ != model.__module__:
-            raise ValueError(f"Model name {name!r} is taken by {_REGISTRY[name].__module__}. Register {model.__name__} under another name.")
+        taken = _REGISTRY[name].__module__ if name in _REGISTRY else model.__module__
+        if not model.__module__.startswith(f"{__package__}."):
+            # Those of the tree keep their names before they are imported, too.
+            taken = next((f"{__package__}.{info.task}.{name}" for info in list_models() if info.name == name), taken)
+        if taken != model.__module__:
+            raise ColonnadeError(f"Model name {name!r} is taken by {taken}. Register {model.__name__} under another name.")
         _REGISTRY[name] = model
         return model
 
@@ -121,10 +130,12 @@ def make_model(name: str, inputs: object, given: Mapping[str, object]) -> Any:  
     """Returns the model called `name` on `inputs`, with the hyper-parameters `given`.
 
     Raises:
-        ColonnadeError: The model does not take one of the values.
+        ColonnadeError: The model does not take one of the values, or one would do nothing.
     """
     try:
-        return get_model(name)(inputs, **given)
+        model = get_model(name)
+        _check_needs(model, {**_defaults(model), **given})
+        return model(inputs, **given)
     except (TypeError, ValueError) as error:
         settings = ", ".join(f"{key}={value}" for key, value in given.items()) or "its defaults"
         raise ColonnadeError(f"Model {name!r} cannot be made with {settings}: {' '.join(str(error).split())}") from error
@@ -140,17 +151,41 @@ def resolve_hyper_parameters(model: type, given: Mapping[str, object]) -> dict[s
     """Returns all hyper-parameters of `model`: those given, checked and converted to their type, and the defaults of the others.
 
     Raises:
-        ColonnadeError: A name is unknown or a value is of another type.
+        ColonnadeError: A name is unknown, a value is of another type, or one would do nothing.
     """
-    known = hyper_parameters(model)
-    resolved = {name: parameter.default for name, parameter in known.items()}
+    known, resolved = hyper_parameters(model), _defaults(model)
     for name, value in given.items():
         if name not in known:
             raise ColonnadeError(
                 f"Unknown hyper-parameter {name!r} of {model.__name__}.{did_you_mean(name, known)} Known: {', '.join(known)}."
             )
         resolved[name] = convert(name, value, known[name].annotation)
+    _check_needs(model, resolved)
     return resolved
+
+
+def _defaults(model: type) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in hyper_parameters(model).items()}
+
+
+def _check_needs(model: type, values: Mapping[str, Any]) -> None:
+    """Raises a ColonnadeError where something is asked for by a hyper-parameter that would do nothing beside the others; see `needs`."""
+    defaults, idle = _defaults(model), dict[str, Sequence[str]]()
+    for name, needed in getattr(model, "needs", {}).items():
+        known = [each for each in needed if each.partition("=")[0] in defaults]
+        asked = name in defaults and values[name] != defaults[name] and bool(values[name])
+        if asked and known and not any(_is_there(each, values) for each in known):
+            idle[name] = known
+    if idle:
+        without = " or ".join(dict.fromkeys(itertools.chain(*idle.values())))
+        them = "it" if len(idle) == 1 else "them"
+        raise ColonnadeError(f"{' and '.join(idle)} would do nothing without {without}. Leave {them} out, or give {without}.")
+
+
+def _is_there(needed: str, values: Mapping[str, Any]) -> bool:
+    """Whether hyper-parameters have what `needed` says: "name=value", or "name" for anything but nothing (no widths, 0)."""
+    name, equals, value = needed.partition("=")
+    return str(values[name]) == value if equals else bool(values[name])
 
 
 def convert(name: str, value: object, annotation: Any) -> Any:  # noqa: ANN401 (whatever the annotation says)
@@ -158,7 +193,7 @@ def convert(name: str, value: object, annotation: Any) -> Any:  # noqa: ANN401 (
     try:
         parsed = yaml.safe_load(value) if isinstance(value, str) else value
         if isinstance(value, str) and "tuple" in str(annotation) and not isinstance(parsed, list):
-            parsed = [yaml.safe_load(part) for part in value.split(",")]
+            parsed = [yaml.safe_load(part) for part in value.split(",")] if value.strip() else []
         return TypeAdapter(annotation).validate_python(parsed)
     except (ValidationError, yaml.YAMLError) as error:
         expected = getattr(annotation, "__name__", None) if isinstance(annotation, type) else str(annotation).replace("typing.", "")

@@ -213,9 +213,9 @@ def test_opnn(kernel: str) -> None:
 
 # Vectors wider than a head; as wide as one, which is computed otherwise, with a projected residual and with the vectors themselves.
 @pytest.mark.parametrize(("units", "heads"), [(6, 2), (8, 2), (4, 1)])
-@pytest.mark.parametrize(("scale", "hidden_units"), [(False, ()), (True, (5, 3))])
-def test_autoint(scale: bool, hidden_units: tuple[int, ...], units: int, heads: int) -> None:
-    shape = {"attention_units": units, "num_heads": heads, "num_layers": 2, "scale": scale}
+@pytest.mark.parametrize(("scale", "layer_norm", "hidden_units"), [(False, False, ()), (True, False, (5, 3)), (True, True, ())])
+def test_autoint(scale: bool, layer_norm: bool, hidden_units: tuple[int, ...], units: int, heads: int) -> None:
+    shape = {"attention_units": units, "num_heads": heads, "num_layers": 2, "scale": scale, "layer_norm": layer_norm}
     model = made("autoint", embedding_dim=DIM, hidden_units=hidden_units, **shape)
     vectors, width = looked_up(model.fields), units // heads
     attended = vectors
@@ -226,7 +226,11 @@ def test_autoint(scale: bool, hidden_units: tuple[int, ...], units: int, heads: 
             part = slice(width * head, width * (head + 1))
             scores = (attended[r] @ query[:, part]) @ (attended[r] @ key[:, part]).T / (width**0.5 if scale else 1)
             after[r, :, part] = softmax(scores) @ (attended[r] @ value[:, part])
-        attended = np.maximum(after + (attended @ residual[0] if residual else attended), 0)
+        after += attended @ residual[0] if residual else attended
+        if layer_norm:
+            gamma, beta = layer.norm.get_weights()
+            after = gamma * (after - after.mean(axis=2, keepdims=True)) / np.sqrt(after.var(axis=2, keepdims=True) + 1e-5) + beta
+        attended = np.maximum(after, 0)
     expected = dense(model.projection, attended.reshape(3, -1))
     if hidden_units:
         expected += dense(model.deep.layers[1], relu_mlp(model.deep.layers[0], vectors.reshape(3, -1)))

@@ -13,7 +13,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from trainer.layers import Bias, Inputs
+from trainer.layers import Bias, Inputs, output_layer
 from trainer.layers.pairs import AttentionalPooling, check_pairs, pair_products
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -32,6 +32,8 @@ class AFM(RankingModel):
         dropout: Rate on the pooled vector.
     """
 
+    needs = dict.fromkeys(("attention_units", "attention_dropout"), ("pooling=attention",))
+
     def __init__(
         self,
         inputs: Inputs,
@@ -49,7 +51,7 @@ class AFM(RankingModel):
         reduce = {"mean": tf.reduce_mean, "max": tf.reduce_max, "sum": tf.reduce_sum}
         self.pool = attention or partial(reduce[pooling], axis=1)
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
-        self.projection = keras.layers.Dense(1, use_bias=False, name="projection")
+        self.projection = output_layer(use_bias=False)
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order term with the bias, and the interaction, each `[B]`."""

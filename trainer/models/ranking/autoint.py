@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs, side_by_side
+from trainer.layers import MLP, Inputs, output_layer, side_by_side
 from trainer.layers.self_attention import FieldAttentionStack
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -48,9 +48,9 @@ class AutoInt(RankingModel):
         super().__init__()
         self.fields, self.values = inputs.fields(embedding_dim, values_apart=bool(hidden_units)), inputs.values()
         self.attention = FieldAttentionStack(num_layers, attention_units, num_heads, scale=scale, layer_norm=layer_norm, name="attention")
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
         hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
-        self.deep = keras.Sequential([hidden, keras.layers.Dense(1, name="deep_projection")], name="deep") if hidden_units else None
+        self.deep = keras.Sequential([hidden, output_layer("deep_projection")], name="deep") if hidden_units else None
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the attention term and, with an MLP, the deep one, each `[B]`."""

@@ -25,11 +25,11 @@ class DCNV2(RankingModel):
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the embeddings.
         structure: "parallel", or "stacked": the MLP takes what the cross layers give.
-        num_layers: Cross layers.
-        low_rank, num_experts: Rank of their matrices, 0 for full ones, and the number of low-rank experts that gates mix.
-        hidden_units: Widths of the hidden layers; none leaves the cross network alone.
-        dropout, batch_norm, activation: Of the hidden layers.
+        num_layers, low_rank, num_experts: Cross layers; rank of their matrices, 0 for full ones; low-rank experts that gates mix.
+        hidden_units: Widths of the hidden layers, whose are the others; none leaves the cross network alone.
     """
+
+    needs = {**RankingModel.needs, "structure": ("hidden_units",), **dict.fromkeys(("low_rank", "num_experts"), ("num_layers",))}
 
     def __init__(
         self,

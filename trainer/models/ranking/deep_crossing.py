@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import Inputs
+from trainer.layers import Inputs, output_layer
 from trainer.layers.residual import ResidualUnit
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -29,6 +28,8 @@ class DeepCrossing(RankingModel):
         activation: Non-linearity of the residual units.
     """
 
+    needs = dict.fromkeys(("dropout", "activation"), ("residual_units",))
+
     def __init__(
         self,
         inputs: Inputs,
@@ -43,7 +44,7 @@ class DeepCrossing(RankingModel):
         self.units = [
             ResidualUnit(width, activation=activation, dropout=dropout, name=f"unit_{i}") for i, width in enumerate(residual_units)
         ]
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""

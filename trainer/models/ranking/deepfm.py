@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs, bi_interaction, side_by_side
+from trainer.layers import MLP, Inputs, output_layer, pair_sum, side_by_side
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -41,11 +40,10 @@ class DeepFM(RankingModel):
         super().__init__()
         self.fields, self.values = inputs.fields_and_first_order(embedding_dim, values_apart=True), inputs.values()
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order, the second-order and the deep term, each `[B]`."""
         vectors, first_order = self.fields(features)
         deep = self.projection(self.hidden(side_by_side(vectors, *self.values(features))))
-        pairs = tf.reduce_sum(bi_interaction(vectors), axis=1)
-        return {"first_order": first_order, "second_order": pairs, "deep": tf.squeeze(deep, axis=1)}
+        return {"first_order": first_order, "second_order": pair_sum(vectors), "deep": tf.squeeze(deep, axis=1)}

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs
+from trainer.layers import MLP, Inputs, output_layer
 from trainer.layers.target_attention import TargetAttention
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -33,6 +32,8 @@ class DIN(RankingModel):
         activation: Non-linearity of the hidden layers.
     """
 
+    needs = {"dropout": ("hidden_units",), "activation": ("attention_units", "hidden_units")}
+
     def __init__(
         self,
         inputs: Inputs,
@@ -47,7 +48,7 @@ class DIN(RankingModel):
         self.targets, self.fields = inputs.targets, inputs.fields_and_histories(embedding_dim)
         self.attention = {name: TargetAttention(attention_units, activation, name=f"attention_{name}") for name in self.targets}
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, name="hidden")
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs
+from trainer.layers import MLP, Inputs, output_layer
 from trainer.layers.pairs import check_pairs, inner_products
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -32,6 +31,8 @@ class DLRM(RankingModel):
         activation: Non-linearity of the hidden layers.
     """
 
+    needs = {"dropout": ("top_units",)}
+
     def __init__(
         self,
         inputs: Inputs,
@@ -49,7 +50,7 @@ class DLRM(RankingModel):
         self.numbers = inputs.numbers() if inputs.number_names else None
         self.bottom = MLP((*bottom_units, self.fields.width), activation=activation, name="bottom")
         self.top = MLP(top_units, activation=activation, dropout=dropout, name="top")
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
-from trainer.layers import Bias, Inputs
+from trainer.layers import Bias, Inputs, check_sizes
 from trainer.layers.pairs import check_pairs, pair_places
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -27,6 +27,7 @@ class FFM(RankingModel):
 
     def __init__(self, inputs: Inputs, *, embedding_dim: int = 4) -> None:
         super().__init__()
+        check_sizes(embedding_dim=embedding_dim)
         self.dim, self.count = embedding_dim, len(inputs.vector_names)
         check_pairs("FFM", inputs.vector_names)
         width = embedding_dim * (self.count - 1)
@@ -47,4 +48,4 @@ class FFM(RankingModel):
         # Field i has no vector for itself: that for field j is number j - 1 where j > i, and number j where j < i.
         left = tf.gather(by_field, [i * others + j - 1 for i, j in places], axis=1)
         right = tf.gather(by_field, [j * others + i for i, j in places], axis=1)
-        return {"first_order": self.bias(first_order), "interaction": tf.reduce_sum(left * right, axis=[1, 2])}
+        return {"first_order": self.bias(first_order), "interaction": tf.reduce_sum(tf.cast(left * right, tf.float32), axis=[1, 2])}

@@ -24,11 +24,11 @@ class FinalMLP(RankingModel):
     Args:
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the embeddings.
-        first_units, second_units: Widths of the hidden layers of each MLP.
-        num_heads: Heads of the fusion; they divide both last widths.
-        gate_units: Width of the gates' hidden layer; 0 leaves the gates out.
-        dropout, batch_norm, activation: Of the hidden layers.
+        first_units, second_units: Widths of the hidden layers of each MLP; `dropout`, `batch_norm`, `activation` are of both.
+        num_heads, gate_units: Heads of the fusion, which divide both last widths; width of the gates' hidden layer, 0 for no gates.
     """
+
+    needs = dict.fromkeys(("dropout", "batch_norm", "activation"), ("first_units", "second_units"))
 
     def __init__(
         self,

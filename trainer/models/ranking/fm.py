@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from trainer.layers import Bias, Inputs, bi_interaction
+from trainer.layers import Bias, Inputs, pair_sum
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -33,4 +33,4 @@ class FM(RankingModel):
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order term with the bias, and the interaction, each `[B]`."""
         vectors, first_order = self.fields(features)
-        return {"first_order": self.bias(first_order), "interaction": tf.reduce_sum(bi_interaction(vectors), axis=1)}
+        return {"first_order": self.bias(first_order), "interaction": pair_sum(vectors)}

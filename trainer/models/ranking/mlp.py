@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs
+from trainer.layers import MLP, Inputs, output_layer
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -41,7 +40,7 @@ class PlainMLP(RankingModel):
         super().__init__()
         self.flat = inputs.flat(embedding_dim)
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs, bi_interaction, side_by_side
+from trainer.layers import MLP, Inputs, bi_interaction, output_layer, side_by_side
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -25,11 +25,12 @@ class NFM(RankingModel):
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the factors.
         hidden_units: Widths of the hidden layers.
-        pooled_dropout: Rate on the pooled vector.
-        dropout: Rate after each hidden layer.
+        pooled_dropout, dropout: Rates on the pooled vector, and after each hidden layer.
         batch_norm: Whether the pooled vector and the hidden layers are batch-normalised (section 3.3.2).
         activation: Non-linearity of the hidden layers.
     """
+
+    needs = dict.fromkeys(("dropout", "activation"), ("hidden_units",))
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class NFM(RankingModel):
         self.pooled_norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="pooled_norm") if batch_norm else None
         self.pooled_dropout = keras.layers.Dropout(pooled_dropout, name="pooled_dropout")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
-        self.projection = keras.layers.Dense(1, name="projection")  # its bias is the paper's w_0
+        self.projection = output_layer()  # its bias is the paper's w_0
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order term and the interaction, each `[B]`."""

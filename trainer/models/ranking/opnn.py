@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs, side_by_side
+from trainer.layers import MLP, Inputs, output_layer, side_by_side
 from trainer.layers.pairs import OuterProducts, check_pairs
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -48,7 +47,7 @@ class OPNN(RankingModel):
         self.fields, self.values = inputs.fields(embedding_dim, values_apart=True), inputs.values()
         self.products = OuterProducts(kernel, name="products")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the deep term, `[B]`."""

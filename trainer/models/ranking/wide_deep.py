@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs
+from trainer.layers import MLP, Inputs, output_layer
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -44,7 +44,7 @@ class WideDeep(RankingModel):
         self.wide = inputs.first_order(use_bias=True, name="wide")
         self.vectors = inputs.flat(embedding_dim, only=inputs.uncrossed_names, name="vectors")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
-        self.projection = keras.layers.Dense(1, use_bias=False, name="projection")  # the wide side has the bias
+        self.projection = output_layer(use_bias=False)  # the wide side has the bias
 
     @property
     def wide_layers(self) -> tuple[keras.layers.Layer, ...]:

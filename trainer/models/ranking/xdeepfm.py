@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs, side_by_side
+from trainer.layers import MLP, Inputs, output_layer, side_by_side
 from trainer.layers.cin import CIN
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -44,9 +43,9 @@ class XDeepFM(RankingModel):
     ) -> None:
         super().__init__()
         self.fields, self.values = inputs.fields_and_first_order(embedding_dim, values_apart=True), inputs.values()
-        self.cin, self.cin_projection = CIN(cin_units, name="cin"), keras.layers.Dense(1, name="cin_projection")
+        self.cin, self.cin_projection = CIN(cin_units, name="cin"), output_layer("cin_projection")
         self.hidden = MLP(hidden_units, activation=activation, dropout=dropout, batch_norm=batch_norm, name="hidden")
-        self.projection = keras.layers.Dense(1, name="projection")
+        self.projection = output_layer()
 
     def parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the first-order, the explicit and the deep term, each `[B]`."""
