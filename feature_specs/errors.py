@@ -9,6 +9,8 @@ from collections.abc import Iterable
 class ColonnadeError(ValueError):
     """A mistake that the user can mend; command-line programs print it as one line, without a traceback."""
 
+    ag_pass_through = True  # raised while TensorFlow traces a function, it stays what it is
+
 
 def did_you_mean(received: str, options: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest of `options`, or "" where none is near."""

@@ -57,8 +57,8 @@ def summary_line(estimator: Estimator, valid: Mapping[str, float], examples_per_
 
 
 def group_codes(groups: pa.ChunkedArray | None) -> NDArray | None:
-    """Returns a number for each row's group, `[N]`, -1 where it has none."""
+    """Returns a number for each row's group, `[N]`, masked where it has none."""
     if groups is None:
         return None
-    encoded = groups.combine_chunks().dictionary_encode()
-    return np.asarray(encoded.indices.fill_null(-1))
+    indices = groups.combine_chunks().dictionary_encode().indices
+    return np.ma.masked_array(np.asarray(indices.fill_null(0)), np.asarray(indices.is_null()))

@@ -47,10 +47,20 @@ class OptimizerGroup:
         """The state of the dense optimizer, learning rates included, in a fixed order."""
         return [*(variable.value for variable in self.optimizer.variables), self.rate]
 
-    def penalised(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> list[tf.Tensor | None]:
-        """Returns the gradients of the dense variables with those of their penalties; a table's becomes a dense one."""
+    def penalised(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> list[tf.Tensor]:
+        """Returns the gradients of the dense variables with those of their penalties; a table's becomes a dense one.
+
+        Raises:
+            ColonnadeError: The loss does not depend on a variable.
+        """
+        unused = [variable.path for variable, gradient in zip(self.dense, gradients, strict=True) if gradient is None]
+        if unused:
+            raise ColonnadeError(
+                f"The loss does not depend on {', '.join(unused)}, so it cannot be trained. Use it in the model's scores, leave it out, or "
+                "make it with trainable=False."
+            )
         return [
-            gradient if not l2 and not isinstance(gradient, tf.IndexedSlices) else _dense(gradient, variable) + l2 * variable.value
+            tf.convert_to_tensor(gradient) + l2 * variable.value if l2 or isinstance(gradient, tf.IndexedSlices) else gradient
             for gradient, variable, l2 in zip(gradients, self.dense, self.l2, strict=True)
         ]
 
@@ -116,10 +126,6 @@ def _dense_group(model: RankingModel, tables: Sequence[StackedTable], config: Tr
 def _kernel_l2(variables: Sequence[keras.Variable], config: TrainingConfig) -> list[float]:
     """Returns lambda of each variable: that of kernels where it is a matrix."""
     return [config.dense_l2 if len(variable.shape) > 1 else 0.0 for variable in variables]
-
-
-def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, variable: keras.Variable) -> tf.Tensor:
-    return tf.zeros_like(variable.value) if gradient is None else tf.convert_to_tensor(gradient)
 
 
 def _wide_optimizers(

@@ -37,7 +37,7 @@ def binary_metrics(labels: Floats, logits: Floats, groups: NDArray | None = None
     Args:
         labels: `[N]`, 0 or 1.
         logits: `[N]`, before the sigmoid.
-        groups: `[N]` group of each row, for GAUC; left out where not given.
+        groups: `[N]` group of each row, for GAUC; left out where not given. Rows of no group are masked (`numpy.ma`).
         threshold: Probability from which a row counts as predicted positive (accuracy, precision, recall).
 
     Returns:
@@ -105,8 +105,13 @@ def auc(labels: Floats, scores: Floats) -> float:
 def grouped_auc(labels: Floats, scores: Floats, groups: NDArray) -> float:
     """Returns the mean of the AUC within each group, weighted by the group's rows; groups with one class are left out.
 
+    So are rows of no group, whose group is masked (`numpy.ma`).
+
     Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section 6.1.
     """
+    if isinstance(groups, np.ma.MaskedArray):
+        in_one = ~np.ma.getmaskarray(groups)
+        labels, scores, groups = labels[in_one], scores[in_one], groups.data[in_one]
     if len(labels) == 0 or np.isnan(scores).any():
         return float("nan")
     # Group and score in one number of 64 bits: rows that tie are those of one group and score.

@@ -24,7 +24,7 @@ from matplotlib.path import Path as Path2D
 from trainer.models.base import MatchingModel, RankingModel
 from trainer.plot_layout import across
 
-_SHOWN_FEATURES = 6
+_SHOWN_FEATURES, _LINE, _LINES = 6, 38, 2
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _LANE = 2.5, 0.78, 2.8, 1.3, 0.5
 _COLOURS = {"features": "#e8eef7", "layer": "#f7f7f5", "part": "#e9f4ea", "logits": "#fbeee0"}
 
@@ -125,9 +125,14 @@ def _nothing(features: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
 
 
 def _listed(features: Mapping[str, tf.TensorSpec]) -> list[str]:
+    """Returns the names of some features in one or two lines, and how many more there are."""
     names = list(features)
-    shown = ", ".join(names[:_SHOWN_FEATURES]) + (f" and {len(names) - _SHOWN_FEATURES} more" if len(names) > _SHOWN_FEATURES else "")
-    return textwrap.wrap(shown, 38)[:2]
+    for shown in range(min(len(names), _SHOWN_FEATURES), 0, -1):
+        more = f" and {len(names) - shown} more" if len(names) > shown else ""
+        lines = textwrap.wrap(", ".join(names[:shown]) + more, _LINE)
+        if len(lines) <= _LINES:
+            return lines
+    return [f"{len(names)} features"] if names else []
 
 
 @contextmanager

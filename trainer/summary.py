@@ -48,7 +48,7 @@ def summarise(config: RunConfig) -> str:
         times = Counter("x".join(map(str, variable.shape)) for variable in trained or own)
         shapes = "  ".join(shape if count == 1 else f"{count} of {shape}" for shape, count in times.items())
         kind = type(layer).__name__ if trained else f"{type(layer).__name__}, frozen"
-        name = own[0].path.rpartition("/")[0].removeprefix(f"{model.name}/")
+        name = "(model)" if layer is model else own[0].path.rpartition("/")[0].removeprefix(f"{model.name}/")
         rows.append((name, kind, shapes, f"{int(sum(np.prod(variable.shape) for variable in trained)):,}"))
     rows.append(("total", "", "", f"{loop.parameters:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -60,12 +60,15 @@ def _ranking_model(data: DataDirectory, config: RunConfig) -> RankingModel:
 
 
 def _layers(model: keras.Model) -> list[tuple[keras.layers.Layer, list[keras.Variable]]]:
-    """Returns the layers that hold trained weights or tables, in order, each with those that are no inner layer's."""
+    """Returns the layers that hold trained weights or tables, and the model if it has weights of its own, in order.
+
+    Each comes with the variables that are no inner layer's.
+    """
     found = []
-    for layer in model._flatten_layers(include_self=False):
+    for layer in model._flatten_layers():
         inner = {id(variable) for each in layer._flatten_layers(include_self=False) for variable in each.variables}
         own = [variable for variable in layer.variables if id(variable) not in inner]
-        if any(variable.trainable for variable in own) or isinstance(layer, StackedTable):
+        if any(variable.trainable for variable in own) or isinstance(layer, StackedTable) or (layer is model and own):
             found.append((layer, own))
     place = {id(variable): number for number, variable in enumerate(model.variables)}
     return sorted(found, key=lambda each: place[id(each[1][0])])

@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     _preprocess(flags, spec, data_dir)
     if flags.summary or flags.plot_model:
-        return _describe(config, flags.plot_model)
+        return _describe(config, flags.summary, flags.plot_model)
     return _run(config, run_dir, started, profile_steps)
 
 
@@ -205,10 +205,13 @@ def _show_finished(config: RunConfig, run_dir: Path) -> None:
     print_result(run)
 
 
-def _describe(config: RunConfig, plot: bool) -> int:
+def _describe(config: RunConfig, as_text: bool, as_picture: bool) -> int:
     from trainer.summary import plot_architecture, summarise
 
-    print(*plot_architecture(config), sep="\n") if plot else print(summarise(config))
+    if as_text:
+        print(summarise(config))
+    if as_picture:
+        print(*plot_architecture(config), sep="\n")
     return 0
 
 

@@ -43,13 +43,16 @@ def check_model(name: str, **hyper_parameters: Any) -> None:  # noqa: ANN401 (wh
 
 
 def check_logits(name: str, hyper_parameters: Mapping[str, Any]) -> None:
-    """Logits are `[B]`, float32, finite, and the sum of the parts."""
+    """Logits are `[B]`, float32, finite, and the sum of the parts; with mixed precision too they have float32's digits."""
     for precision in ("float32", "bfloat16"):
         model = _loop(name, hyper_parameters, mixed_precision=precision).model
         features = {key: tf.constant(values) for key, values in random_batch(5)[0].items()}
         logits, parts = model(features, training=False), model.scored_parts(features)
         for what, x in {"logits": logits, **parts}.items():
             expect(x.dtype == tf.float32 and x.shape == [5] and np.isfinite(x).all(), f"{what} should be finite float32 [5], are {x}")
+        for what, x in parts.items():
+            is_rounded = np.any(x) and np.array_equal(x, tf.cast(tf.cast(x, tf.bfloat16), tf.float32))
+            expect(not is_rounded, f"{what} should be computed in float32 in the end, as by trainer.layers.output_layer. Received: {x}")
         expect(np.allclose(sum(parts.values()), logits, atol=1e-5), "the sum of the parts should be the logits")
 
 
@@ -68,6 +71,7 @@ def check_rows_are_independent(name: str, hyper_parameters: Mapping[str, Any]) -
 def check_gradients(name: str, hyper_parameters: Mapping[str, Any]) -> None:
     """Every trainable variable gets a gradient: no matrix only zeros, and no table row that the batch looks up, padding aside."""
     loop = _loop(name, hyper_parameters)
+    _leave_zero(loop)
     with tf.GradientTape() as tape:
         loss = _loss(loop, random_batch(_ROWS), training=True)
     gradients = tape.gradient(loss, [variable.value for variable in loop.model.trainable_variables])
@@ -131,11 +135,12 @@ def check_mixed_precision(name: str, hyper_parameters: Mapping[str, Any]) -> Non
 def check_seed(name: str, hyper_parameters: Mapping[str, Any]) -> None:
     """A seed repeats a run bit for bit, dropout included; with another, whatever is drawn at random is drawn anew."""
     first, other = (_loop(name, hyper_parameters, seed=seed) for seed in (0, 1))
-    for ours, theirs in zip(first.weights, other.weights, strict=True):
+    for ours, theirs in zip(first.model.variables, other.model.variables, strict=True):
         values = ours.numpy()
-        # One or two numbers all over (zeros, ones, a unit matrix) are no matter of chance; states of dropout are unsigned integers.
-        is_drawn = values.size > 1 and (len(np.unique(values)) > 2 or values.dtype.kind == "u")
-        expect(not (is_drawn and np.array_equal(values, theirs.numpy())), f"another seed should give {ours.name} other numbers")
+        # One or two numbers all over (zeros, ones, a unit matrix) are no matter of chance, nor is what is not trained. States of dropout,
+        # unsigned integers, are.
+        is_drawn = values.size > 1 and ((ours.trainable and len(np.unique(values)) > 2) or values.dtype.kind == "u")
+        expect(not (is_drawn and np.array_equal(values, theirs.numpy())), f"another seed should give {ours.path} other numbers")
     _train(first, _STEPS)
     with _trained(name, hyper_parameters) as loop:
         expect(_equal(first, loop), "equal seeds should give equal variables, bit for bit")
@@ -177,6 +182,15 @@ def _loop(name: str, hyper_parameters: Mapping[str, Any], **training: Any) -> Lo
     keras.utils.set_random_seed(config.seed)
     with precision_policy(config.mixed_precision):
         return Loop(make_model(name, Inputs(SPEC), hyper_parameters), task_of(SPEC), config, element_spec(SPEC))
+
+
+def _leave_zero(loop: Loop) -> None:
+    """Gives matrices that begin as zeros, tables aside, other numbers: behind such a one no gradient goes any further."""
+    tables = {id(layer.table) for layer in loop.model._flatten_layers() if isinstance(layer, StackedTable)}
+    rng = np.random.default_rng(0)
+    for variable in loop.model.trainable_variables:
+        if len(variable.shape) > 1 and id(variable) not in tables and not variable.numpy().any():
+            variable.assign(rng.normal(scale=0.1, size=variable.shape))
 
 
 def _train(loop: Loop, steps: int) -> None:

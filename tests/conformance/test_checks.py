@@ -28,6 +28,13 @@ class FaultyShape(NFM):
         return {name: part[:, tf.newaxis] for name, part in super().parts(features).items()}
 
 
+@register("rounds_its_output")
+class RoundsItsOutput(NFM):
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        # As `keras.layers.Dense` ends, with the precision of the run.
+        return {name: tf.cast(part, self.compute_dtype) for name, part in super().parts(features).items()}
+
+
 @register("sees_the_batch")
 class SeesTheBatch(NFM):
     def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
@@ -104,6 +111,19 @@ class FixedStart(NFM):
         self.weight = self.add_weight(shape=(2, 2), initializer=keras.initializers.RandomNormal(seed=3), name="w")
 
 
+@register("sound_though_odd")
+class SoundThoughOdd(NFM):
+    """Its last matrix begins as zeros, and something that is not trained is the same for every seed."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.projection.kernel_initializer = keras.initializers.Zeros()
+        self.fixed = self.add_weight(shape=(3,), initializer=lambda *_, **__: tf.range(3.0), trainable=False, name="fixed")
+
+    def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
+        return {**super().parts(features), "fixed": _column(features) * self.fixed[2]}
+
+
 @register("served_otherwise")
 class ServedOtherwise(NFM):
     def parts(self, features: Mapping[str, tf.Tensor]) -> Parts:
@@ -122,6 +142,7 @@ class AveragesNothing(NFM):
     ("name", "check", "message"),
     [
         ("faulty_shape", testing.check_logits, r"logits should be finite float32 \[5\]"),
+        ("rounds_its_output", testing.check_logits, "interaction should be computed in float32 in the end"),
         ("sees_the_batch", testing.check_rows_are_independent, "a row should score alone as in its batch"),
         ("sees_the_padding", testing.check_rows_are_independent, "padding lists further should not change a score"),
         ("drops_out_always", testing.check_rows_are_independent, "two evaluations of the same rows should be equal"),
@@ -139,6 +160,11 @@ class AveragesNothing(NFM):
 def test_each_fault_is_noticed(name: str, check: testing.Check, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check(name, {})
+
+
+@pytest.mark.parametrize("check", [testing.check_gradients, testing.check_seed])
+def test_what_is_no_fault_passes(check: testing.Check) -> None:
+    check("sound_though_odd", {})
 
 
 def test_check_model_runs_them_all(monkeypatch: pytest.MonkeyPatch) -> None:

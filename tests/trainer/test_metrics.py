@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from trainer import metrics
+from trainer.evaluation import group_codes
 
 
 def _data(seed: int, rows: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +94,18 @@ def test_numbers_worked_by_hand() -> None:
     # Two bins of one row each: |0.25 - 0| / 2 + |0.75 - 1| / 2.
     assert metrics.expected_calibration_error(np.array([1.0, 0.0]), np.array([0.75, 0.25]), bins=2) == pytest.approx(0.25)
     assert metrics.regression_metrics(np.array([1.0, 2.0]), np.array([1.0, 4.0])) == pytest.approx({"rmse": 2**0.5, "mae": 1.0})
+
+
+def test_rows_of_no_group_are_left_out_of_the_groups_metric_alone() -> None:
+    # The rows without a group are ranked wrong: as a group of their own their AUC would be 0.
+    labels, scores = np.array([1, 0, 1, 0.0]), np.array([2, 1, 1, 2.0])
+    groups = group_codes(pa.chunked_array([["a", "a", None, None]]))
+    assert metrics.grouped_auc(labels, scores, groups) == 1.0
+    assert metrics.grouped_auc(labels, scores, groups.filled(-1)) == 0.5
+    ours = metrics.binary_metrics(labels, scores, groups)
+    assert (ours["gauc"], ours["auc"]) == (1.0, metrics.auc(labels, scores))
+    assert np.isnan(metrics.grouped_auc(labels, scores, group_codes(pa.chunked_array([[None, None], [None, None]], pa.string()))))
+    assert metrics.grouped_auc(labels, scores, group_codes(pa.chunked_array([[7, 7, 9, 9]]))) == 0.5
 
 
 @settings(max_examples=60, deadline=None)

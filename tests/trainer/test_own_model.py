@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tensorflow as tf
 
+from feature_specs import ColonnadeError
 from trainer import task, testing
+from trainer.config import TrainingConfig
+from trainer.data import element_spec
+from trainer.layers import Inputs
+from trainer.loop import Loop
+from trainer.models.ranking.lr import LR
+from trainer.tasks import task_of
+from trainer.testing import SPEC, random_batch
 
 MODULE = '''
 """Field-weighted factorization machine, of my own."""
 
-import keras
 import tensorflow as tf
 
-from trainer.layers import Bias
+from trainer.layers import Bias, output_layer
 from trainer.layers.pairs import inner_products
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -28,7 +37,7 @@ class MyFwFM(RankingModel):
     def __init__(self, inputs, *, embedding_dim: int = 4):
         super().__init__()
         self.fields, self.bias = inputs.fields_and_first_order(embedding_dim), Bias(name="bias")
-        self.weights_of_pairs = keras.layers.Dense(1, use_bias=False, name="pairs")
+        self.weights_of_pairs = output_layer("pairs", use_bias=False)
 
     def parts(self, features):
         vectors, first_order = self.fields(features)
@@ -48,6 +57,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class _Unused(LR):
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.unused = self.add_weight(shape=(2, 2), name="unused")
+
+
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0}, {"dense_l2": 0.1}, {"mixed_precision": "float16"}])
+def test_a_variable_that_the_loss_does_not_depend_on_is_named(settings: dict[str, Any]) -> None:
+    loop = Loop(_Unused(Inputs(SPEC)), task_of(SPEC), TrainingConfig.model_validate(settings), element_spec(SPEC))
+    batches = tf.data.Dataset.from_tensors(random_batch(4))
+    with pytest.raises(ColonnadeError, match="The loss does not depend on .*unused, so it cannot be trained"):
+        loop.train(iter(batches), 1)
+
+
 @pytest.mark.usefixtures("folder")
 def test_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "CHECKS", (testing.check_logits, testing.check_gradients))
@@ -59,7 +82,10 @@ def test_trained_and_drawn(folder: Path, tiny_data_dir: Path, capsys: pytest.Cap
     asked += ["--hparams", "embedding_dim=6"]
     assert task.main([*asked, "--summary"]) == 0
     assert "\npairs " in capsys.readouterr().out
-    assert task.main([*asked, "--plot_model"]) == 0
+    assert task.main([*asked, "--summary", "--plot_model"]) == 0
+    printed = capsys.readouterr().out
+    assert "\npairs " in printed, "both were asked for"
+    assert "tiny-my_fwfm.svg" in printed
     assert (folder / "tiny-my_fwfm.png").is_file()
     assert task.main([*asked, "--max_steps", "2", "--run_dir", "run"]) == 0
     assert "my_package.my_fwfm on tiny" in capsys.readouterr().out

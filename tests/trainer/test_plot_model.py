@@ -11,7 +11,7 @@ from trainer.data import element_spec
 from trainer.layers import Inputs
 from trainer.matching.side import user_features
 from trainer.models.registry import make_model
-from trainer.plot_model import architecture, plot_model
+from trainer.plot_model import _listed, architecture, plot_model
 from trainer.testing import SPEC
 from trainer.testing_matching_data import SPEC as MATCHING
 from trainer.testing_matching_data import catalogue, inputs
@@ -48,6 +48,23 @@ def test_boxes_tell_shapes_and_parameters() -> None:
     assert boxes["hidden"].lines[0] == "MLP  [B, 8]"
     assert boxes["projection"].lines == ["Dense  [B, 1]", "9 parameters"]
     assert [boxes[title].level for title in ("features", "flat", "hidden", "projection", "part: deep", "logits")] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("names", "lines"),
+    [
+        (["a", "b"], ["a, b"]),
+        (list("abcdefgh"), ["a, b, c, d, e, f and 2 more"]),
+        # As wide as the box: what does not fit is counted.
+        ([f"a_long_name_{i}" for i in range(6)], ["a_long_name_0, a_long_name_1,", "a_long_name_2 and 3 more"]),
+        (["x" * 80, "y"], ["2 features"]),
+        ([], []),
+    ],
+)
+def test_features_are_named_as_far_as_they_fit(names: list[str], lines: list[str]) -> None:
+    shown = _listed({name: tf.TensorSpec([None], tf.float32) for name in names})
+    assert shown == lines
+    assert all(len(line) <= 38 for line in shown)
 
 
 @pytest.mark.parametrize("name", ["lr", "deepfm"])

@@ -75,7 +75,7 @@ class FieldEmbeddings(PooledFields):
 
     def _add_layers(self, table_rows: Mapping[str, int] | None) -> None:
         del table_rows
-        if not self._input.fields:
+        if all(field.kind == "value" for field in self._input.fields):
             values = ", ".join(value_names(self._input.spec))
             raise ColonnadeError(
                 f"The model multiplies vectors, and there are none. Received numbers as they are: {values}. Leave `representation: value` "

@@ -169,12 +169,12 @@ def first_order_spec(spec: FeatureSpec) -> FeatureSpec:
 
 
 def check_equal_widths(fields: Collection[Field]) -> None:
-    """Raises a ColonnadeError where one vector a field has no one width."""
+    """Raises a ColonnadeError where one vector a field has no one width, or is no vector: a number as it is."""
     by_width: dict[int, list[str]] = {}
     for field in fields:
         by_width.setdefault(field.width, []).append(field.name if field.kind in ("ids", "number") else f"{field.name}: {field.kind}")
-    if len(by_width) > 1:
-        has_values = any(field.kind == "value" for field in fields)
+    has_values = any(field.kind == "value" for field in fields)
+    if len(by_width) > 1 or has_values:
         received = "; ".join(f"{width} ({', '.join(names)})" for width, names in by_width.items())
         raise ColonnadeError(
             f"One vector a field needs equal widths. Received: {received}. Leave `embedding_dim` (and `representation`) out of the spec, "

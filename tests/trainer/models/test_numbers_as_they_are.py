@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import keras
+import known_models
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -59,6 +60,15 @@ def made(name: str, spec: FeatureSpec = SPEC, **hyper_parameters: Any) -> Rankin
     for variable in model.trainable_variables:
         variable.assign(rng.normal(scale=0.7, size=variable.shape))
     return model
+
+
+def refusal(name: str) -> str:
+    """Returns why a model refuses the spec; nothing where it takes it."""
+    try:
+        made(name)
+    except ColonnadeError as error:
+        return str(error)
+    return ""
 
 
 def vectors_and_linear(model: RankingModel) -> tuple[NDArray, NDArray]:
@@ -138,6 +148,8 @@ def test_others_that_take_them() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_takes_them_and_trains_all_of_its_variables(name: str) -> None:
     hyper_parameters = {"hidden_units": (4,)} if name == "autoint" else {}
+    if name not in known_models.RANKING and "Numbers as they are" in refusal(name):
+        return  # by name, as a new model may
     model = made(name, **hyper_parameters)
     with tf.GradientTape() as tape:
         logits = model(FEATURES, training=False)
@@ -187,6 +199,13 @@ def test_autoint_without_an_mlp_names_them() -> None:
     message = r"Received: 1 \(x: value, place_missing: value, .*\); .*Numbers as they are .* MLP: deepfm has one, autoint with hidden_units"
     with pytest.raises(ColonnadeError, match=message):
         made("autoint")
+    # Vectors as wide as a number do not make them vectors; nor are there any where there are only such numbers.
+    scalars = SPEC.model_copy(update={"features": tuple(f for f in SPEC.features if f.name != "place")})
+    with pytest.raises(ColonnadeError, match=r"Received: 1 \(x: value, a, b, costs: value, age\)\."):
+        made("autoint", scalars, embedding_dim=1)
+    alone = SPEC.model_copy(update={"features": tuple(f for f in SPEC.features if f.name in ("x", "costs"))})
+    with pytest.raises(ColonnadeError, match=r"there are none\. Received numbers as they are: x, costs\."):
+        made("autoint", alone)
 
 
 @pytest.mark.parametrize("name", sorted(OF_VECTORS))
