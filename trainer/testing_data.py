@@ -65,26 +65,34 @@ def padded(column: str, values: NDArray, more: int) -> NDArray:
     return np.pad(values, [(0, 0), (0, more)], constant_values=PADDING[column])
 
 
-def save_transform(folder: Path) -> None:
-    """Writes a graph from raw examples of SPEC to transformed ones, as the preprocessing job does; its ids and scales are made up."""
+def save_transform(folder: Path, spec: FeatureSpec = SPEC, largest: Mapping[str, int] = LARGEST_ID) -> None:
+    """Writes a graph from raw examples to transformed ones, as the preprocessing job does; its ids and scales are made up.
+
+    Args:
+        folder: Where the graph goes.
+        spec: Of the examples.
+        largest: The largest id of each column of ids.
+    """
     raw = {
         column.name: tf.RaggedTensorSpec([None, None], column.dtype, row_splits_dtype=tf.int64)
         if column.layout == "list"
         else tf.TensorSpec([None] if column.layout == "single" else [None, column.size], column.dtype)
-        for column in SPEC.raw_inputs
+        for column in spec.raw_inputs
     }
     module = tf.Module()
-    module.transform_fn = tf.function(_transformed, input_signature=[raw])
+    module.transform_fn = tf.function(lambda raw: _transformed(raw, spec, largest), input_signature=[raw])
     tf.saved_model.save(module, str(folder))
 
 
-def _transformed(raw: dict[str, Any]) -> dict[str, Any]:
+def _transformed(raw: dict[str, Any], spec: FeatureSpec, largest: Mapping[str, int]) -> dict[str, Any]:
     found = {}
-    for feature in SPEC.features:
+    for feature in spec.features:
         # Crosses are of `tags`, and a missing number is told from the number.
         source = feature.name if feature.name in raw else "tags"
         for column in feature.outputs:
-            found[column.name] = _map(raw[column.name if column.name in raw else source], _of(column))
+            values = raw[column.name if column.name in raw else source]
+            kept = values[:, -feature.max_length :] if feature in spec.histories else values
+            found[column.name] = _map(kept, _of(column, largest))
     return found
 
 
@@ -92,9 +100,9 @@ def _map(values: Any, function: Callable[[tf.Tensor], tf.Tensor]) -> Any:  # noq
     return values.with_flat_values(function(values.flat_values)) if isinstance(values, tf.RaggedTensor) else function(values)
 
 
-def _of(column: Column) -> Callable[[tf.Tensor], tf.Tensor]:
-    if column.name in LARGEST_ID:
-        return lambda values: _ids(values, LARGEST_ID[column.name])
+def _of(column: Column, largest: Mapping[str, int]) -> Callable[[tf.Tensor], tf.Tensor]:
+    if column.name in largest:
+        return lambda values: _ids(values, largest[column.name])
     if column.name.endswith("_missing"):
         return lambda values: tf.cast(tf.math.is_nan(values), tf.float32)
     if column.dtype == "int64" or column.name.endswith("_weights"):

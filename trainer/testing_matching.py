@@ -19,6 +19,7 @@ from trainer.models.base import MatchingModel
 from trainer.models.registry import make_model
 from trainer.precision import precision_policy
 from trainer.testing_data import close, expect, hashable
+from trainer.testing_matching_export import check_retrieval
 
 _STEPS, _AMONG, _SHARE = 100, 3, 0.8  # of 22 items; chance gives a share of 0.14
 _CATALOGUE = data.catalogue()
@@ -47,7 +48,7 @@ def check_pairs_are_independent(name: str, hyper_parameters: Mapping[str, Any]) 
     features, together = trainer.features, trainer.scores(trainer.features, _ALL)
     expect(np.array_equal(together, trainer.scores(features, _ALL)), "two evaluations should be equal, bit for bit")
     for user in range(6):
-        alone = trainer.scores(_rows(features, [user]), _ALL[[3]])
+        alone = trainer.scores(data.rows_of(features, [user]), _ALL[[3]])
         expect(close(alone, together[[user]][:, [3]]), f"a pair should score alone as among others: {alone} != {together[user, 3]}")
     reverse = trainer.scores(features, _ALL[::-1])
     expect(close(reverse[:, ::-1], together), "a score should not depend on the order of candidates")
@@ -62,8 +63,8 @@ def check_padding(name: str, hyper_parameters: Mapping[str, Any]) -> None:
     """Padding lists and histories further changes no score."""
     paddings = data.SPEC.paddings
     trainer = _trained(name, hyper_parameters)
-    users = {key: _padded(values, paddings[key]) if key in paddings else values for key, values in trainer.features.items()}
-    items = {key: _padded(v, paddings[key]) if key in paddings else v for key, v in data.items(_CATALOGUE, _ALL).items()}
+    users = {key: data.padded(values, paddings[key]) if key in paddings else values for key, values in trainer.features.items()}
+    items = {key: data.padded(v, paddings[key]) if key in paddings else v for key, v in data.items(_CATALOGUE, _ALL).items()}
     expected, found = trainer.scores(trainer.features, _ALL), trainer.model(users, [items], training=False)[0]
     expect(close(found, expected), f"padding further should not change a score: {found} != {expected}")
 
@@ -185,9 +186,14 @@ def check_missing_values(name: str, hyper_parameters: Mapping[str, Any]) -> None
         expect(np.isfinite(trainer.scores({**features, **changed}, _ALL)).all(), f"{what} should give finite scores")
 
 
+def check_export(name: str, hyper_parameters: Mapping[str, Any]) -> None:
+    """Exported, its `retrieve` gives from raw values the ranking that is evaluated, whatever the length of a user's history."""
+    check_retrieval(_trained(name, hyper_parameters).model)
+
+
 _FORM: tuple[Check, ...] = (check_scores, check_pairs_are_independent, check_padding, check_all_positions, check_missing_values)
 _TRAINING: tuple[Check, ...] = (check_gradients, check_learns, check_checkpoint, check_warm_start, check_mixed_precision, check_seed)
-CHECKS = _FORM + _TRAINING
+CHECKS = (*_FORM, *_TRAINING, check_export)
 
 
 class Trainer:
@@ -287,11 +293,3 @@ def _kept(name: str, hyper_parameters: tuple[tuple[str, Any], ...]) -> Trainer:
 
 def _known(numbers: NDArray) -> NDArray:
     return np.maximum(numbers, 0)
-
-
-def _rows(features: Mapping[str, tf.Tensor], rows: list[int]) -> dict[str, tf.Tensor]:
-    return {name: tf.gather(values, rows) for name, values in features.items()}
-
-
-def _padded(values: tf.Tensor, padding: float) -> tf.Tensor:
-    return tf.pad(values, [[0, 0], [0, 3]], constant_values=padding)

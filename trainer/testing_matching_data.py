@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ features:
 - {kind: numeric, name: profile, size: 3}
 - {kind: bucketized, name: price, boundaries: [1, 2, 3]}
 - {kind: crossed, name: price_by_tags, inputs: [price, tags], num_buckets: 11}
-- {kind: sequence, name: history, dtype: int64, history_of: item, table: item}
+- {kind: sequence, name: history, dtype: int64, history_of: item, table: item, max_length: 3}
 label: {implicit: true, task: matching}
 keys: {user: user, item: item, time: time}
 item_features: [tags, profile, price, price_by_tags]
@@ -33,7 +34,9 @@ NUM_USERS, NUM_KNOWN = 32, 20
 # Padding, what training has seen, and one bucket for all that it has not.
 TABLE_ROWS = {"user": NUM_USERS + 2, "item": NUM_KNOWN + 2}
 UNSEEN_USER, UNSEEN_ITEM = NUM_USERS + 1, NUM_KNOWN + 1
-LONGEST = 5
+LARGEST_ID = {feature.name: SPEC.tables[feature.table_name].num_rows(0) - 1 for feature in SPEC.table_features}
+LARGEST_ID |= {"user": UNSEEN_USER, "item": UNSEEN_ITEM, "history": UNSEEN_ITEM}
+LONGEST = 5  # what the model reads is up to itself: the spec's max_length is for exports
 USER_LISTS = ("words", "words_weights", "history")
 
 
@@ -102,6 +105,16 @@ def items(of: Catalogue, numbers: NDArray) -> dict[str, tf.Tensor]:
     return of.take(tf.constant(numbers), of.tensors())
 
 
+def rows_of(features: Mapping[str, tf.Tensor], rows: list[int]) -> dict[str, tf.Tensor]:
+    """Returns some rows."""
+    return {name: tf.gather(values, rows) for name, values in features.items()}
+
+
+def padded(values: tf.Tensor, padding: float) -> tf.Tensor:
+    """Returns lists `[B, T]` with more padding."""
+    return tf.pad(values, [[0, 0], [0, 3]], constant_values=padding)
+
+
 def tensors(columns: dict[str, NDArray]) -> dict[str, tf.Tensor]:
     """Returns columns as tensors."""
     return {name: tf.constant(values) for name, values in columns.items()}
@@ -110,12 +123,11 @@ def tensors(columns: dict[str, NDArray]) -> dict[str, tf.Tensor]:
 def _columns(names: tuple[str, ...], rows: int, rng: np.random.Generator) -> dict[str, NDArray]:
     """Returns transformed columns of some features; lists are `[rows, 3]` with 0 to 3 values."""
     found: dict[str, NDArray] = {}
-    largest = {feature.name: SPEC.tables[feature.table_name].num_rows(0) - 1 for feature in SPEC.table_features}
     for feature in (feature for feature in SPEC.features if feature.name in names):
         present = np.arange(3) < (np.arange(rows) % 4)[:, np.newaxis]
         for column in feature.outputs:
             shape = {"single": (rows,), "vector": (rows, column.size), "list": (rows, 3)}[column.layout]
-            values = rng.integers(1, largest[column.name] + 1, shape) if column.name in largest else rng.integers(1, 4, shape) / 2
+            values = rng.integers(1, LARGEST_ID[column.name] + 1, shape) if column.name in LARGEST_ID else rng.integers(1, 4, shape) / 2
             padded = np.where(present, values, SPEC.paddings[column.name]) if column.layout == "list" else values
             found[column.name] = padded.astype(column.dtype)
     return found

@@ -147,6 +147,27 @@ class TakesNothing(BPR):
         return list(runs[0])
 
 
+@register("counts_items")
+class CountsItems(BPR):
+    def candidates(self, features: Features) -> tf.Tensor:
+        # Their number is known where rows are scored one by one, and not in the graph of an export.
+        return super().candidates(features) * (features["item"].shape[0] or 1)
+
+
+@register("looks_further_back")
+class LooksFurtherBack(TwoTower):
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.max_length = 2  # which evaluation keeps to
+
+    def query(self, features: Features, all_positions: bool = False) -> tf.Tensor:
+        self.max_length = 50
+        try:
+            return super().query(features, all_positions)
+        finally:
+            self.max_length = 2
+
+
 @register("overflows")
 class Overflows(BPR):
     def score(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
@@ -191,6 +212,8 @@ class FitsNothing(EASE):
         ("keeps_state_to_itself", testing_matching.check_checkpoint, "a restored model should give the same scores"),
         ("one_name_twice", testing_matching.check_checkpoint, "a name of its own; several have .*bias"),
         ("takes_nothing", testing_matching.check_warm_start, "should score as the one whose weights it took"),
+        ("counts_items", testing_matching.check_export, "the export should score and retrieve as the trainer does: The export was not"),
+        ("looks_further_back", testing_matching.check_export, "retrieve should give the scores of evaluation"),
         ("overflows", testing_matching.check_mixed_precision, "the loss should fall in bfloat16"),
         ("starts_anyhow", testing_matching.check_seed, "equal seeds should give equal variables"),
         ("means_of_nothing", testing_matching.check_missing_values, "empty lists should give finite scores"),

@@ -8,7 +8,7 @@ import pytest
 from settled import cases
 
 from trainer.models.registry import list_models
-from trainer.testing_matching import CHECKS, Check, check_mixed_precision, check_seed
+from trainer.testing_matching import CHECKS, Check, check_export, check_mixed_precision, check_seed
 
 MODELS = [info.name for info in list_models() if info.task == "matching"]
 # Small, so that all models take minutes; what is not named here has its defaults.
@@ -21,9 +21,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "sasrec": {"embedding_dim": 8, "max_length": 6},
     "two_tower": {"embedding_dim": 8, "hidden_units": (16,), "output_dim": 8},
 }
-# The two checks that take over half of the time are marked slow for models that have long passed them. A model of two towers and one of
-# sequences, attrec, have all, as has a new one.
-DEAR, SETTLED = {check_mixed_precision, check_seed}, "bpr caser ease gmf gru4rec mlp_ncf neumf popularity sasrec"
+# The checks that take most of the time are marked slow for models that have long passed them. A model of two towers and one of distances
+# and histories, attrec, have all, as has a new one.
+DEAR, SETTLED = {check_export, check_mixed_precision, check_seed}, "bpr caser ease gmf gru4rec mlp_ncf neumf popularity sasrec"
 
 
 @pytest.mark.parametrize(("name", "check"), cases(MODELS, CHECKS, DEAR, SETTLED))
