@@ -9,8 +9,9 @@ import pytest
 
 import trainer.recipes
 from feature_specs import ColonnadeError
-from feature_specs.datasets import all_datasets
+from feature_specs.datasets import all_datasets, get_dataset
 from trainer.config import TrainingConfig
+from trainer.matching.side import check_length
 from trainer.models.registry import get_model, hyper_parameters, list_models, resolve_hyper_parameters
 from trainer.recipes import list_rows, load_recipe
 from trainer.task import main
@@ -28,6 +29,8 @@ def test_every_row_can_be_trained(file: str, row: str) -> None:
     resolved = resolve_hyper_parameters(model, own)
     assert {name: resolved[name] for name in own} == {name: tuple(v) if isinstance(v, list) else v for name, v in own.items()}
     TrainingConfig.model_validate({name: value for name, value in recipe.values.items() if name not in own})
+    spec = get_dataset(str(recipe.dataset))
+    check_length(spec, (resolved.get("max_length") or 0) if spec.is_matching else 0)
 
 
 @pytest.mark.parametrize("file", ["frappe", "movielens_1m", "criteo_encoded"])
