@@ -2,6 +2,4 @@
 
 from __future__ import annotations
 
-RANKING = frozenset(
-    "afm autoint dcn dcn_v2 deep_crossing deepfm din dlrm ffm final_mlp fm ipnn lr mlp nfm opnn wide_deep xdeepfm".split()
-)
+RANKING = frozenset("afm autoint dcn dcn_v2 deep_crossing deepfm din dlrm ffm final_mlp fm ipnn lr mlp nfm opnn wide_deep xdeepfm".split())

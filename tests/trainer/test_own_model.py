@@ -19,40 +19,19 @@ from trainer.models.ranking.lr import LR
 from trainer.tasks import task_of
 from trainer.testing import SPEC, random_batch
 
-MODULE = '''
-"""Field-weighted factorization machine, of my own."""
-
-import tensorflow as tf
-
-from trainer.layers import Bias, output_layer
-from trainer.layers.pairs import inner_products
-from trainer.models.base import RankingModel
-from trainer.models.registry import register
-
-
-@register("my_fwfm")
-class MyFwFM(RankingModel):
-    """Weighs the product of each pair of fields."""
-
-    def __init__(self, inputs, *, embedding_dim: int = 4):
-        super().__init__()
-        self.fields, self.bias = inputs.fields_and_first_order(embedding_dim), Bias(name="bias")
-        self.weights_of_pairs = output_layer("pairs", use_bias=False)
-
-    def parts(self, features):
-        vectors, first_order = self.fields(features)
-        return {"first_order": self.bias(first_order), "pairs": tf.squeeze(self.weights_of_pairs(inner_products(vectors)), axis=1)}
-'''
+# What that page has to begin with.
+PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MODULE = PAGE.partition("```python\n")[2].partition("```")[0].replace('"fwfm"', '"my_fwfm"')
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's current folder, with a package in it."""
     (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "my_fwfm.py").write_text(MODULE)
+    (tmp_path / "my_package" / "my_model.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    for name in ("my_package", "my_package.my_fwfm"):
+    for name in ("my_package", "my_package.my_model"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
@@ -74,19 +53,19 @@ def test_a_variable_that_the_loss_does_not_depend_on_is_named(settings: dict[str
 @pytest.mark.usefixtures("folder")
 def test_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "CHECKS", (testing.check_logits, testing.check_gradients))
-    testing.check_model("my_package.my_fwfm", embedding_dim=3)
+    testing.check_model("my_package.my_model", embedding_dim=3)
 
 
 def test_trained_and_drawn(folder: Path, tiny_data_dir: Path, capsys: pytest.CaptureFixture) -> None:
-    asked = ["--model", "my_package.my_fwfm", "--spec", str(tiny_data_dir / "spec.json"), "--data_dir", str(tiny_data_dir)]
+    asked = ["--model", "my_package.my_model", "--spec", str(tiny_data_dir / "spec.json"), "--data_dir", str(tiny_data_dir)]
     asked += ["--hparams", "embedding_dim=6"]
     assert task.main([*asked, "--summary"]) == 0
-    assert "\npairs " in capsys.readouterr().out
+    assert "\nweights_of_pairs " in capsys.readouterr().out
     assert task.main([*asked, "--summary", "--plot_model"]) == 0
     printed = capsys.readouterr().out
-    assert "\npairs " in printed, "both were asked for"
-    assert "tiny-my_fwfm.svg" in printed
-    assert (folder / "tiny-my_fwfm.png").is_file()
+    assert "\nweights_of_pairs " in printed, "both were asked for"
+    assert "tiny-my_model.svg" in printed
+    assert (folder / "tiny-my_model.png").is_file()
     assert task.main([*asked, "--max_steps", "2", "--run_dir", "run"]) == 0
-    assert "my_package.my_fwfm on tiny" in capsys.readouterr().out
+    assert "my_package.my_model on tiny" in capsys.readouterr().out
     assert (folder / "run" / "_SUCCESS").is_file()
