@@ -43,7 +43,7 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         f"`make benchmark-matching`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {', '.join(versions)}. Mean and standard "
         "deviation over seeds (of weights, dropout, negatives and the order of the rows; the candidates of the evaluation stay the same). "
         "HR is the share of the users whose film is among the first ten, NDCG is at ten; ties count against the film. The best epoch is "
-        "picked on the validation split, by the NDCG@10 of the recipe's first protocol (99 drawn negatives in place of a file of "
+        "picked on the validation split, by the NDCG@10 of the first protocol of the row (99 drawn negatives in place of a file of "
         "candidates, which is of the test split), the test split scored once. Each row is repeated by `python -m trainer.task --recipe "
         "<recipe>:<row> --seed <seed>`, with `--input` and the raw files of MovieLens-1M, which are not fetched, and with `--warm_start` "
         f"and the runs that a row begins with ({', '.join(row for _, row in WARM_STARTS)}); every run is a line of `matching.jsonl`. "
