@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
-from preprocessing.graph import load_transform
 from serving.export import export_saved_model
 from serving.samples import asking, rows_of
 from serving.sides import item_side
@@ -89,7 +88,8 @@ def _raw() -> RawExamples:
 def _write(folder: Path, raw: RawExamples) -> None:
     """Writes what a run keeps: the transform graph, the items, and the users of a test split."""
     save_transform(folder / "transform_fn", SPEC, LARGEST_ID)
-    made = load_transform(folder / "transform_fn")(raw)
+    graph = tf.saved_model.load(str(folder / "transform_fn"))
+    made = graph.transform_fn(dict(raw))
     side = item_side(SPEC)
     items = {column.name: made[column.name] for column in side.outputs} | {f"raw.{c.name}": raw[c.name] for c in side.raw_inputs}
     keys = {"_item": pa.array([b"%d" % item for item in _ITEMS]), "_count": pa.array([0] * len(_ITEMS))}
