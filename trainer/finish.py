@@ -102,7 +102,7 @@ def _stored(estimator: Estimator, version: Path, test: Any) -> dict[str, Any]:  
 
 
 def _served(estimator: Estimator, test: Any) -> dict[str, Any]:  # noqa: ANN401 (Metrics)
-    """Returns what it costs a model of whole histories that an export passes on a part: the monitored metric of the test split."""
+    """Returns what it changes for a model of whole histories that an export passes on a part: the monitored metric of the test split."""
     side, metric = estimator.matching, estimator.task.monitor
     length = side.served_length(estimator.loop.model) if side else None
     if side is None or length is None:

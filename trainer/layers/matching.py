@@ -16,7 +16,7 @@ from trainer.layers.features import dense_ids, received
 from trainer.layers.fields import FieldEmbeddings, Flat
 from trainer.layers.plan import rows_of_tables
 
-# The `max_length` of a model that reads all of a history, however little of it an export passes on; a run's result says what that costs.
+# The `max_length` of a model that reads all of a history, however little of it an export passes on; a run's result says what that changes.
 WHOLE_HISTORY = 2**31 - 1
 
 
