@@ -38,7 +38,7 @@ _TRIED = """What is missed, and was tried. **DCN-V2 against FuxiCTR in float32:*
 FuxiCTR does at about the same rate. **Growth with lazy Adam:** 1.42 before a row's state became one row of one variable, two passes less,
 and huge pages; with ids by Zipf's law a batch has ten times as many distinct rows at the larger size. **DeepFM's floor:** the best of four
 products sets the rate; the products of a step take 49 ms of it at their own rates (`docs/training.md` says where the rest goes).
-**Memory of AutoInt:** what one batch's layers keep for their gradients; making it again would cost time. What made a difference: **xDeepFM**
+**Memory of AutoInt and xDeepFM:** what one batch's layers keep for their gradients. What made a difference: **xDeepFM**
 took 1,346 ms where it takes 405: the products of its last layer are summed over the vectors' elements before their matrix, and those of
 the others are made in pieces. **AutoInt** took a tenth more: where vectors are no wider than a head, scores and sums are of the vectors
 themselves, without queries, keys and transposed copies. **Prediction** took .63 s for some calls, .38 s for others: an iterator that ends
