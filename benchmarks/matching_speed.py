@@ -56,10 +56,10 @@ TIMED = {
         peers=("RecBole NeuMF",),
         training={"batch_size": 409, "num_negatives": 4},
         tried=(
-            "with one thread an operation (TF_NUM_INTRAOP_THREADS=1) a step takes 6.7 ms, and 10 ms of CPU time, 3.0 of them matrix products, "
-            "1.6 TensorFlow's executor and .8 the data, beside it. Small operations do not gain from two threads: that is 283,000 examples a "
-            "second in place of 222,000, but an evaluation then takes 8.3 s in place of 5.2, so that the default stays. RecBole was timed "
-            "with its own default, two threads"
+            "with one thread an operation (TF_NUM_INTRAOP_THREADS=1) a step takes 6.7 ms, and 10 ms of CPU time, 3.0 of them matrix "
+            "products, 1.6 TensorFlow's executor and .8 the data, beside it. Small operations do not gain from two threads: that is "
+            "283,000 examples a second in place of 222,000, but an evaluation then takes 8.3 s in place of 5.2, so that the default "
+            "stays. RecBole was timed with its own default, two threads"
         ),
     ),
     "SASRec": Timed(
