@@ -35,14 +35,16 @@ left out. FuxiCTR: `train_step`, and its loss as a number, over batches made bef
 in its repository, whose model classes the package leaves out. Memory is the largest resident set of a process (VmHWM)."""
 
 _TRIED = """What is missed, and was tried. **DCN-V2 against FuxiCTR in float32:** three quarters of our step are products of matrices, which
-FuxiCTR does at about the same rate. **Growth with lazy Adam:** 1.42 before a row's state became one row of one variable, two passes less,
-and huge pages; with ids by Zipf's law a batch has ten times as many distinct rows at the larger size. **DeepFM's floor:** the best of four
-products sets the rate; the products of a step take 49 ms of it at their own rates (`docs/training.md` says where the rest goes).
-**Memory of AutoInt and xDeepFM:** what one batch's layers keep for their gradients. What made a difference: **xDeepFM**
-took 1,346 ms where it takes 405: the products of its last layer are summed over the vectors' elements before their matrix, and those of
-the others are made in pieces. **AutoInt** took a tenth more: where vectors are no wider than a head, scores and sums are of the vectors
-themselves, without queries, keys and transposed copies. **Prediction** took .63 s for some calls, .38 s for others: an iterator that ends
-may wait for tf.data's tuner, which is off now."""
+FuxiCTR does at about the same rate. **Growth with lazy Adam:** 1.42 before a row's state became one row of one variable, two
+passes less, and huge pages; with ids by Zipf's law a batch has ten times as many distinct rows at the larger size. **DeepFM's
+floor:** the best of four products sets the rate; the products of a step take 49 ms of it at their own rates (`docs/training.md`
+says where the rest goes). **Memory of AutoInt and xDeepFM:** what the layers of one batch keep for their gradients: AutoInt's
+shares of all pairs of fields and what is projected, of which nothing was tried (making them again would cost time); xDeepFM's
+sums of products, after 6.5 GB when it held the products of all its layers. What made a difference: **xDeepFM** took 1,346 ms
+where it takes 405: the products of its last layer are summed over the vectors' elements before their matrix, and those of the
+others are made in pieces. **AutoInt** took a tenth more: where vectors are no wider than a head, scores and sums are of the
+vectors themselves, without queries, keys and transposed copies. **Prediction** took .63 s for some calls, .38 s for others: an
+iterator that ends may wait for tf.data's tuner, which is off now."""
 
 Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
