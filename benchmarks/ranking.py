@@ -8,6 +8,7 @@ last checkpoint. After each run ranking.md is written, and what the runs of a ro
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -27,9 +28,21 @@ RECIPES = ROOT / "trainer" / "recipes"
 BASELINES = Path(__file__).parent / "peers" / "ranking_baselines.py"
 
 
-def settings(table: Table, run: Run) -> dict[str, Any]:
+@functools.cache
+def settings(recipe: str, run: Run) -> dict[str, Any]:
     """Returns what has to be equal for a run to be that of today."""
-    return run_settings(run_config(table.recipe, *run, data_dir=""))
+    return run_settings(run_config(recipe, *run, data_dir=""))
+
+
+def current(results: Results) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Returns the runs that count: those of other libraries, and ours with the settings of today; the rest are to be trained again."""
+    wanted = {(table.recipe, *run) for table in TABLES for run in table.runs}
+    return {
+        (recipe, row, seed): run
+        for (recipe, row, seed), run in results.runs.items()
+        if run["settings"] is None
+        or ((recipe, row, seed) in wanted and results.has(recipe, (row, seed), settings(recipe, (row, seed))))
+    }
 
 
 def baselines(table: Table, data: Path, peers: Path) -> list[dict[str, Any]]:
@@ -57,23 +70,27 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, help="the first so many of each row alone; all where not given")
     parser.add_argument("--again", action="store_true", help="train also what is finished")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time, each with its share of the cores")
-    parser.add_argument(
-        "--inputs", type=Path, default=os.environ.get("COLONNADE_DATA", ROOT / "../shared/data"), help="folder of the raw data"
-    )
+    inputs = os.environ.get("COLONNADE_DATA", ROOT / "../shared/data")
+    parser.add_argument("--inputs", type=Path, default=inputs, help="folder of the raw data; or set COLONNADE_DATA")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-ranking"), help="for preprocessed data and unfinished runs")
     parser.add_argument("--peers", type=Path, default=Path(".venv-peers/bin/python"), help="Python of make benchmark-peers")
     flags = parser.parse_args()
     results = Results(RESULTS)
     flags.folder.mkdir(parents=True, exist_ok=True)
-    jobs = []
+    jobs: list[Job] = []
+    unread: list[str] = []
     for table in [table for table in TABLES if table.recipe in flags.tables]:
-        data = preprocess(table.recipe, table.runs[0][0], [str(flags.inputs / name) for name in table.inputs], flags.folder)
+        try:
+            data = preprocess(table.recipe, table.runs[0][0], [str(flags.inputs / name) for name in table.inputs], flags.folder)
+        except subprocess.CalledProcessError:
+            unread.append(table.recipe)  # what is missing has been said; other tables do not need it
+            continue
         # The other libraries have run where the last of them has.
         if flags.peers.exists() and (flags.again or (table.recipe, table.baselines[-1], 0) not in results.runs):
             for result in baselines(table, data, flags.peers):
                 results.add(result)
         asked = [run for run in table.runs if run[0] in (flags.rows or (run[0],)) and run[1] < (flags.seeds or run[1] + 1)]
-        wanted = [run for run in asked if flags.again or not results.has(table.recipe, run, settings(table, run))]
+        wanted = [run for run in asked if flags.again or not results.has(table.recipe, run, settings(table.recipe, run))]
         jobs += [Job(table.recipe, data, each) for each in chunks(wanted, table.together)]
     # Of all tables the first seeds before the second ones: stopped early, there is a whole table of fewer seeds.
     jobs.sort(key=lambda job: job.runs[0][1])
@@ -82,9 +99,12 @@ def main() -> int:
         results.add(result)
         return "  ".join(f"{name} {result['test'][name]:.5f}" for name in ("auc", "log_loss", "rmse") if name in result["test"])
 
-    failed = train_all(jobs, "benchmarks.ranking_runs", flags.folder, flags.processes, take, lambda: write(results.runs))
-    write(results.runs)
-    return 1 if failed else 0
+    failed = train_all(jobs, "benchmarks.ranking_runs", flags.folder, flags.processes, take, lambda: write(current(results)))
+    write(current(results))
+    if unread:
+        names = ", ".join(unread)
+        print(f"Not trained for want of data: {names}. Name the folder of the raw files by --inputs or COLONNADE_DATA.", flush=True)
+    return 1 if failed or unread else 0
 
 
 if __name__ == "__main__":

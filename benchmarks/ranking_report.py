@@ -34,14 +34,23 @@ def summary(table: Table, runs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def missed(table: Table, runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns by how much the rows miss their target that miss it by more than the tolerance."""
+    means = {row: _mean(table, own) for row, own in _by_row(table, runs).items() if row in table.targets}
+    gaps = {row: (mean - table.targets[row]) * (1 if table.lower_is_better else -1) for row, mean in means.items()}
+    return {row: gap for row, gap in gaps.items() if gap > table.tolerance}
+
+
 def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not runs:
         return []
     dates = sorted({run["date"] for run in runs})
     versions = sorted({f"{name} {version}" for run in runs for name, version in run["versions"].items()})
+    machines = " or ".join(sorted({run["machine"] for run in runs if "machine" in run})) or "2 cores"
+    when = f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}"
     return [
-        f"`make benchmark-ranking`, {dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}, {', '.join(versions)}. Mean and standard "
-        "deviation over seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
+        f"`make benchmark-ranking`, {when}, {', '.join(versions)}, {machines}. Mean and standard deviation over "
+        " seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
         "split scored once. Parameters: all that are trained, with a padding row a table, which BARS' counts leave out (but FinalMLP's). "
         "Seconds an epoch: the median of a run, of the seeds' runs the smallest, and the threads of this one; the machine did other work "
         "too, so that they compare roughly. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed> --input "
@@ -82,11 +91,11 @@ def _findings(table: Table, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     means = {row: _mean(table, own) for row, own in by_row.items()}
     ours = {row: means[row] for row, own in by_row.items() if own[0]["settings"] is not None}
     said = []
-    if gaps := {row: sign * (ours[row] - target) for row, target in table.targets.items() if row in ours}:
-        missed = {row: gap for row, gap in gaps.items() if gap < -table.tolerance}
-        by = ", ".join(f"{row} by {-gap:.4f}" for row, gap in missed.items())
-        said.append(f"{len(gaps) - len(missed)} of {len(gaps)} rows hold their target" + (f"; missed: {by}." if missed else "."))
-        said += [f"Tried for {row}: {table.tried[row]}." for row in missed if row in table.tried]
+    if aimed := [row for row in table.targets if row in ours]:
+        gaps = missed(table, runs)
+        by = ", ".join(f"{row} by {gap:.4f}" for row, gap in gaps.items())
+        said.append(f"{len(aimed) - len(gaps)} of {len(aimed)} rows hold their target" + (f"; missed: {by}." if gaps else "."))
+        said += [f"Tried for {row}: {table.tried[row]}." for row in gaps if row in table.tried]
     if table.published and ours:
         published = {row: values[0] for row, values in table.published.items()}
         better = [row for row in ours if row in published and sign * ours[row] > sign * published[row]]

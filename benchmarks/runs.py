@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import machine
 from feature_specs.datasets import get_dataset
 from trainer.config import RunConfig, TrainingConfig
 from trainer.models.registry import get_model, hyper_parameters, resolve_hyper_parameters
@@ -108,10 +109,11 @@ def digest(settings: Mapping[str, Any]) -> str:
 
 
 def circumstances() -> dict[str, Any]:
-    """Returns when, with what, and on how many threads this process runs."""
+    """Returns when, with what, on what machine, and on how many threads this process runs."""
     return {
         "date": str(datetime.date.today()),
         "versions": {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
+        "machine": machine(),
         "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0)) or os.cpu_count(),
     }
 

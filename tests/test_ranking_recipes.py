@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.ranking import RECIPES, RESULTS, write
+from benchmarks.ranking import RECIPES, RESULTS, current, settings, write
 from benchmarks.ranking_recipes import with_summaries
 from benchmarks.ranking_tables import TABLES, Table
 from benchmarks.runs import Results
@@ -62,7 +62,7 @@ def test_lines_from_before_are_replaced() -> None:
 
 
 def test_every_row_with_runs_has_its_line(recipes: Path) -> None:
-    results = Results(RESULTS).runs
+    results = current(Results(RESULTS))
     write(results, recipes / "page.txt", recipes)
     written = {path.name: path.read_bytes() for path in recipes.glob("*.yaml")}
     write(results, recipes / "page.txt", recipes)
@@ -73,6 +73,16 @@ def test_every_row_with_runs_has_its_line(recipes: Path) -> None:
         has_line = {row for row in rows if re.search(rf"\n  # Ours: test .*\n  {re.escape(row)}:", text)}
         assert has_line == {row for recipe, row, _ in results if recipe == table.recipe} & set(rows)
         assert yaml.safe_load(text) == yaml.safe_load((RECIPES / f"{table.recipe}.yaml").read_bytes())
+
+
+def test_runs_with_other_settings_do_not_count(tmp_path: Path) -> None:
+    results = Results(tmp_path / "runs.jsonl")
+    other = {"table": "frappe", "row": "LightGBM", "seed": 0, "settings": None}
+    results.add({"table": "frappe", "row": "lr", "seed": 0, "settings": settings("frappe", ("lr", 0))})
+    results.add({"table": "frappe", "row": "lr", "seed": 1, "settings": {**settings("frappe", ("lr", 1)), "training": {}}})
+    results.add({"table": "frappe", "row": "lr", "seed": 9, "settings": settings("frappe", ("lr", 9))})  # of no table
+    results.add(other)
+    assert set(current(results)) == {("frappe", "lr", 0), ("frappe", "LightGBM", 0)}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.recipe)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ranking_report import report
-from benchmarks.ranking_tables import TABLES
+from benchmarks.ranking import RESULTS, current
+from benchmarks.ranking_report import missed, report
+from benchmarks.ranking_tables import TABLES, Table
+from benchmarks.runs import Results
 
 _RUN = {
     "settings": {},
@@ -50,6 +52,13 @@ def test_the_best_row_is_of_all_that_are_ours() -> None:
     page = _page(*runs)
     assert "2 of 2 rows hold their target. Better than the published best of the same row: lr, fm." in page
     assert "Our best row, din with 0.98620, beats the best published one, final_mlp with 0.9861." in page
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.recipe)
+def test_a_row_that_misses_says_what_was_tried(table: Table) -> None:
+    results = current(Results(RESULTS))
+    runs = [run for (recipe, *_), run in results.items() if recipe == table.recipe]
+    assert set(missed(table, runs)) <= set(table.tried)
 
 
 @pytest.mark.parametrize(

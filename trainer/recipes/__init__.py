@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from feature_specs.errors import ColonnadeError, did_you_mean
 
@@ -55,15 +55,24 @@ class Recipe(BaseModel):
             )
 
 
+class _Row(BaseModel):
+    """What a row says of itself; all else in it are values."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str | None = None
+    warm_start: tuple[str, ...] = ()
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    datasets: list[str]
+    datasets: list[str] = Field(min_length=1)
     training: dict[str, Any] = {}
-    rows: dict[str, dict[str, Any]]
+    rows: dict[str, _Row]
 
     def model_of(self, row: str) -> str:
-        return self.rows[row].get("model", row)
+        return self.rows[row].model or row
 
 
 def load_recipe(name: str | None, model: str | None, dataset: str | None) -> Recipe:
@@ -72,21 +81,23 @@ def load_recipe(name: str | None, model: str | None, dataset: str | None) -> Rec
     Args:
         name: A file's name, that and a row (`frappe:autoint+`), or "none"; where not given, the file of the data set, if it has the model.
         model: The model that was asked for; where not given, the row says it.
-        dataset: The data set that was asked for.
+        dataset: The built-in data set that was asked for; none where the spec is the user's own, whatever that calls itself.
 
     Raises:
-        ColonnadeError: There is no such recipe, or it has no values for this model.
+        ColonnadeError: There is no such recipe, it has no values for this model, or its file is malformed.
     """
-    files = _files()
+    paths = _paths()
     if name is None:
+        files = {file: _read(path) for file, path in paths.items()} if dataset else {}
         fitting = [file for file, content in files.items() if dataset in content.datasets and model in content.rows]
         name = fitting[0] if fitting else "none"
     file, colon, row = name.partition(":")
     if name == "none":
         return Recipe()
-    if file not in files:
-        raise ColonnadeError(f"Unknown recipe {file!r}.{did_you_mean(file, files)} Recipes: {', '.join(sorted(files))}.")
-    rows = files[file].rows
+    if file not in paths:
+        raise ColonnadeError(f"Unknown recipe {file!r}.{did_you_mean(file, paths)} Recipes: {', '.join(sorted(paths))}.")
+    content = _read(paths[file])
+    rows = content.rows
     if not colon:
         if model is None:
             raise ColonnadeError(f"Recipe {file!r} has values for several models. Name one: --model, or --recipe {file}:ROW.")
@@ -94,20 +105,32 @@ def load_recipe(name: str | None, model: str | None, dataset: str | None) -> Rec
     if row not in rows:
         kind = f"row {row!r}" if colon else f"values for model {row!r}"
         raise ColonnadeError(f"Recipe {file!r} has no {kind}.{did_you_mean(row, rows)} It has: {', '.join(sorted(rows))}.")
-    content = files[file]
     if model not in (None, content.model_of(row)):
         raise ColonnadeError(f"--recipe {name} is for model {content.model_of(row)!r}. Received --model {model}. Leave one of them out.")
-    values = {**content.training, **rows[row]}
-    values.pop("model", None)
-    start = tuple(values.pop("warm_start", ()))
+    values, start = {**content.training, **(rows[row].model_extra or {})}, rows[row].warm_start
     return Recipe(name=name, model=content.model_of(row), dataset=content.datasets[0], values=values, warm_start=start)
 
 
 def list_rows(name: str) -> list[str]:
     """Returns the rows of the recipe file called `name`, in its order."""
-    return list(_files()[name].rows)
+    return list(_read(_paths()[name]).rows)
 
 
-def _files() -> Mapping[str, _File]:
-    paths = sorted(_FOLDER.glob("*.yaml"))
-    return {path.stem: _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in paths}
+def _paths() -> Mapping[str, Path]:
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        message = problem["msg"][:1].lower() + problem["msg"][1:].partition(" or instance of")[0]
+        reason = f"{place or 'the file'}: {message}. Received: {problem['input']!r:.80}"
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+    raise ColonnadeError(
+        f"Recipe file {str(path)!r} is malformed: {reason}. Expected: datasets (a list of names), rows (by name, each with its values by "
+        "name; {} for none) and, if wanted, training (values by name). Mend the file, or leave recipes out: --recipe none."
+    )
