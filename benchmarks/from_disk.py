@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from benchmarks.measure import measure
+from benchmarks.measure import machine, measure
 from benchmarks.runs import ROOT
 from benchmarks.training_shapes import FIELDS, NUMBERS, criteo_shaped, draw
 from feature_specs import CategoricalFeature, FeatureSpec, Identity, Label, MultiValuedFeature, NumericFeature
@@ -36,12 +36,16 @@ from trainer.huge_pages import restart_with_huge_pages
 
 GROUP, GROUPS, TABLE_ROWS, BATCH, TURNS = 1 << 16, 8, 1_000_000, 4096, 7
 BUFFER = 1 << 18
-STEPS = {"lr": 100, "fm": 50, "deepfm": 20}
+STEPS = {"lr": 100, "lr:apart": 100, "fm": 50, "deepfm": 20}
+_NAMES = {"lr:apart": "lr, a thread an operation"}
 TUTORIAL_ROWS, TUTORIAL_BATCH = 810_025, 2048
-_TRIED = """LR: one thread an operation raises it from 390,000 (memory) and 280,000 (disk); without the clock that times the waiting it is
-a tenth faster; more chunks read ahead and a shorter switch interval of the interpreter change nothing. FM: of 40 ms of CPU time a step,
-reading and writing rows takes 10, splitting and joining their first-order column 7, summing equal rows 4, finding them 2.6. Sums
-by `tf.sparse.segment_sum`, without `[B, F, D]`, would cost about what they save, by the profile."""
+_TRIED = """LR's operations are small: dividing them among threads costs more than it brings, and a thread an operation is set by
+`TF_NUM_INTRAOP_THREADS=1`. What is left is the step itself on one core and the reader on the other. Without the clock that times the
+waiting it is a tenth faster; more chunks read ahead and a shorter switch interval of the interpreter change nothing. FM misses by its
+arithmetic, from memory too: of 47 ms of CPU time a step, the sums and products of vectors and of the optimizer take 28, writing rows 5,
+summing equal rows 4, splitting and joining the first-order column 4, finding equal rows 2.3, reading 2.4. Zeroing padding where rows are
+read, without a maximum over all look-ups, made it 3 % faster; sums by `tf.sparse.segment_sum`, without `[B, F, D]`, would cost about what
+they save, by the profile."""
 _MLP: dict[str, dict[str, Any]] = {"lr": {}, "fm": {"embedding_dim": 16}}
 _MLP["deepfm"] = {"embedding_dim": 16, "hidden_units": (400, 400, 400), "dropout": 0.0, "batch_norm": False}
 
@@ -127,7 +131,8 @@ def speed(data: Any, model: str) -> dict[str, Any]:  # noqa: ANN401 (ParquetBatc
     """Returns examples/s from memory and from disk, in turns."""
     import tensorflow as tf
 
-    loop, steps = _loop(model, data.spec, BATCH, _MLP[model]), STEPS[model]
+    name = model.partition(":")[0]
+    loop, steps = _loop(name, data.spec, BATCH, _MLP[name]), STEPS[model]
     some = [batch for _, batch in zip(range(20), data.dataset(), strict=False)]
     held = tf.nest.map_structure(lambda *parts: tf.stack(parts), *some)
     memory = iter(tf.data.Dataset.from_tensor_slices(held).repeat())
@@ -205,18 +210,20 @@ def report(found: dict[str, dict[str, Any]], memory: dict[str, int]) -> str:
     for model in STEPS:
         ours = found[f"speed:{model}"]
         disk, held = median(ours["disk"]), median(ours["memory"])
-        limit, holds = ("95 % of memory", disk >= 0.95 * held) if model == "deepfm" else ("500,000/s", disk >= 500_000)
+        limit, wanted = ("95 % of memory", 0.95 * held) if model == "deepfm" else ("500,000/s", 500_000)
         spread = f"{ours['disk'][0]:,.0f} - {ours['disk'][-1]:,.0f}"
-        lines.append(f"| {model} | {held:,.0f} | {disk:,.0f} | {spread} | {disk / held:.1%} | {limit}: {'holds' if holds else 'missed'} |")
+        rates = f"{held:,.0f} | {disk:,.0f} | {spread} | {disk / held:.1%}"
+        held_to = "holds" if disk >= wanted else f"missed by {1 - disk / wanted:.0%}"
+        lines.append(f"| {_NAMES.get(model, model)} | {rates} | {limit}: {held_to} |")
     alone = found["reader"]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "pyarrow", "numpy"))
     text = [
         "# Training from disk",
         "",
         f"`python -m benchmarks.from_disk`, {datetime.date.today()}, {versions}, Python {platform.python_version()},",
-        f"{os.cpu_count()} cores. Batch {BATCH}, {FIELDS} tokens and {NUMBERS} numbers, width 16, MLP 400-400-400, lazy Adam, float32;",
+        f"{machine()}. Batch {BATCH}, {FIELDS} tokens and {NUMBERS} numbers, width 16, MLP 400-400-400, lazy Adam, float32;",
         f"Parquet as the preprocessing job writes it, in the system's cache; shuffled, {BUFFER:,} rows at a time. Median of {TURNS} turns,",
-        "from memory and from disk in turn. LR, whose operations are small, has a thread an operation (`TF_NUM_INTRAOP_THREADS=1`).",
+        "from memory and from disk in turn.",
         "",
         "| model | from memory, examples/s | from disk | range | to memory | wanted |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -263,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for part in parts:
         log = flags.folder / f"{part.replace(':', '-')}.log"
         command = [sys.executable, "-m", "benchmarks.from_disk", "--part", part, "--folder", str(flags.folder)]
-        if part == "speed:lr":
+        if part == "speed:lr:apart":
             command = ["env", "TF_NUM_INTRAOP_THREADS=1", *command]
         measured = measure(command, log)
         found[part] = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])

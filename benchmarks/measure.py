@@ -1,8 +1,10 @@
-"""Runs a program and measures it with all its processes: time, CPU time, and memory, sampled from /proc (Linux)."""
+"""Runs a program and measures it with all its processes: time, CPU time, and memory, sampled from /proc (Linux); names the machine."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import subprocess
 import time
 import uuid
@@ -12,6 +14,15 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _EVERY_SECONDS = 0.2
+# What decides the rate of products of matrices.
+_MATRIX_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+
+
+def machine() -> str:
+    """Returns what measurements were taken on: "2 cores of Intel(R) Xeon(R) Processor (avx512f, amx_bf16)"."""
+    about = dict(re.findall(r"^(model name|flags)\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE))
+    matrix = ", ".join(name for name in _MATRIX_FLAGS if name in about.get("flags", "").split())
+    return f"{len(os.sched_getaffinity(0))} cores of {about.get('model name', platform.machine())}{f' ({matrix})' if matrix else ''}"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.measure import machine
 from benchmarks.runs import ROOT, preprocess
 
 TURNS = 5
@@ -86,7 +87,7 @@ def main() -> None:
     text = [
         "# Start-up",
         "",
-        f"`python -m benchmarks.start_up`, {datetime.date.today()}, {versions}, {python}, {os.cpu_count()} cores.",
+        f"`python -m benchmarks.start_up`, {datetime.date.today()}, {versions}, {python}, {machine()}.",
         f"Seconds from the start to the end of the process, or of the first training step. Median of {TURNS} turns.",
         "",
         "| | seconds | range | CPU seconds | wanted, below |",

@@ -152,7 +152,7 @@ def measure(plan: Plan, folder: Path) -> dict[str, Any]:
         for name, values in {**measured, "failed": group.failed}.items():
             found[name] |= values
     found["milliseconds"] = {name: values for name, values in found["milliseconds"].items() if name not in found["failed"]}
-    return {**found, "cores": len(os.sched_getaffinity(0)), **circumstances()}
+    return {**found, **circumstances()}
 
 
 def take_turns(group: Group, is_scored: bool) -> dict[str, Any]:

@@ -133,12 +133,14 @@ def _growth(cells: Cells) -> Iterator[Limit]:
             for shape in PEER_SHAPES.values():
                 small, large = (median_ms(cells[model, rows], f"ours {shape} float32") for rows in (SMALL, LARGE))
                 if small and large:
-                    yield Limit(f"{title}, {shape}: our step at {LARGE:,} rows to that at {SMALL:,}", large / small, GROWTH, False)
+                    what = f"{title}, {shape}: our step at {LARGE:,} rows to that at {SMALL:,}"
+                    yield Limit(what, large / small, GROWTH, False, note=f"{large:.1f} ms for {small:.1f}")
     for optimizer in OPTIMIZERS:
         if (optimizer, 0) in cells:
             small, large = (median_ms(cells[optimizer, 0], str(rows)) for rows in (SMALL, LARGE))
             if small and large:
-                yield Limit(f"{optimizer}: our step at {LARGE:,} rows to that at {SMALL:,}", large / small, GROWTH, False)
+                what = f"{optimizer} ({OPTIMIZERS[optimizer][0]}, embedded): our step at {LARGE:,} rows to that at {SMALL:,}"
+                yield Limit(what, large / small, GROWTH, False, note=f"{large:.1f} ms for {small:.1f}")
 
 
 def _floor(cells: Cells) -> Iterator[Limit]:
@@ -146,7 +148,8 @@ def _floor(cells: Cells) -> Iterator[Limit]:
         cell = cells.get(("deepfm", SMALL))
         floor, ours = (floor_ms(cell, shape, "float32"), median_ms(cell, f"ours {shape} float32")) if cell else (None, None)
         if floor and ours:
-            yield Limit(f"DeepFM, {shape}, {SMALL:,} rows, float32: our step to its matrix products alone", ours / floor, FLOOR, False)
+            what = f"DeepFM, {shape}, {SMALL:,} rows, float32: our step to its matrix products alone"
+            yield Limit(what, ours / floor, FLOOR, False, note=f"{ours:.1f} ms for {floor:.1f}; {ours - FLOOR * floor:.1f} ms too many")
 
 
 def _memory(cells: Cells) -> Iterator[Limit]:
@@ -154,8 +157,14 @@ def _memory(cells: Cells) -> Iterator[Limit]:
         cell = cells.get((model, LARGE), {"memory": {}, "table_bytes": {}})
         beside = {name: peak - cell["table_bytes"][name] for name, peak in cell["memory"].items() if name in cell["table_bytes"]}
         if beside:
-            most = max(beside.values())
-            yield Limit(f"{title}, {LARGE:,} rows: our peak memory beyond tables and slots", most / 1e9, BESIDE_TABLES / 1e9, False, " GB")
+            most = max(beside, key=lambda name: beside[name])
+            what = f"{title}, {LARGE:,} rows: our peak memory beyond tables and slots"
+            yield Limit(what, beside[most] / 1e9, BESIDE_TABLES / 1e9, False, " GB", note=most.removeprefix("ours "))
+    for optimizer, (model, _) in OPTIMIZERS.items():
+        cell = cells.get((optimizer, 0), {"memory": {}, "table_bytes": {}})
+        if (rows := str(LARGE)) in cell["memory"]:
+            what = f"{optimizer} ({model}, embedded), {LARGE:,} rows: our peak memory beyond tables and slots"
+            yield Limit(what, (cell["memory"][rows] - cell["table_bytes"][rows]) / 1e9, BESIDE_TABLES / 1e9, False, " GB")
 
 
 def _prediction(cells: Cells) -> Iterator[Limit]:

@@ -31,20 +31,25 @@ Each contender is a process of its own. For either shape ours in float32, the pe
 about a second (at least a step), one at a time: 5 turns, 3 where a step takes seconds, after two that do not count. A turn's time is the
 mean of its steps; tables show the median of the turns and, in brackets, their range. Ours: `Loop.train`, several steps a call, no clipping,
 huge pages asked for as `trainer.task` asks. DeepCTR: `model.fit` on dicts of arrays, between the ends of its steps, the first of each turn
-left out. FuxiCTR: `train_step`, and its loss as a number, over batches made beforehand; models are put together of its package's layers as
-in its repository, whose model classes the package leaves out. Memory is the largest resident set of a process (VmHWM)."""
+left out. FuxiCTR: `train_step`, which clips gradients at a norm of 10 as its trainer does, and its loss as a number, over batches
+made beforehand; models are put together of its package's layers as in its repository, whose model classes the package leaves out.
+Memory is the largest resident set of a process (VmHWM)."""
 
-_TRIED = """What is missed, and was tried. **DCN-V2 against FuxiCTR in float32:** three quarters of our step are products of matrices, which
-FuxiCTR does at about the same rate. **Growth with lazy Adam:** 1.42 before a row's state became one row of one variable, two
-passes less, and huge pages; with ids by Zipf's law a batch has ten times as many distinct rows at the larger size. **DeepFM's
-floor:** the best of four products sets the rate; the products of a step take 49 ms of it at their own rates (`docs/training.md`
-says where the rest goes). **Memory of AutoInt and xDeepFM:** what the layers of one batch keep for their gradients: AutoInt's
-shares of all pairs of fields and what is projected, of which nothing was tried (making them again would cost time); xDeepFM's
-sums of products, after 6.5 GB when it held the products of all its layers. What made a difference: **xDeepFM** took 1,346 ms
-where it takes 405: the products of its last layer are summed over the vectors' elements before their matrix, and those of the
-others are made in pieces. **AutoInt** took a tenth more: where vectors are no wider than a head, scores and sums are of the
-vectors themselves, without queries, keys and transposed copies. **Prediction** took .63 s for some calls, .38 s for others: an
-iterator that ends may wait for tf.data's tuner, which is off now."""
+_TRIED = """What is missed, where the time goes, and what was tried. **DCN-V2 against FuxiCTR in float32:** three quarters of our step
+are products of matrices, which FuxiCTR does at about the same rate; the rest was brought down with that of all models (below), and
+nothing that is special to it was found. **Growth with lazy Adam:** with ids by Zipf's law a batch has ten times as many distinct rows at
+the larger size, and they come from memory with their state. 1.42 before a row's state became one row of one variable, two passes less,
+and huge pages. **DeepFM's floor:** the best of four products sets the rate; the products of a step take 49 ms of it at their own rates,
+and the rest is look-ups, sums over equal rows, the optimizer and what is done element by element (`docs/training.md`). Brought down by
+one look-up for vectors and first-order weights, state in one variable, huge pages, a gradient of its own for sums over pairs, and zeroing
+padding in the few rows that were read; each was worth one to eight milliseconds. **Memory of AutoInt and xDeepFM:** what the layers of
+one batch keep for their gradients. AutoInt's attention (three layers, 39 fields), made again in the gradient for 256 examples at a time,
+peaked at 1.04 GB for 1.62 but took 534 ms for 492 (26 fields: .95 GB for 1.28, 328 ms for 297): that would meet this limit, or nearly,
+and lose the one at 10^6 rows, so it stays whole. xDeepFM keeps the sums of its last layer's products, after 6.5 GB when it held those of
+all its layers; these too in pieces gave .04 GB back. What made a difference: **xDeepFM** took 1,346 ms with scalars until the products of
+its last layer were summed over the vectors' elements before their matrix; those of the others are made in pieces, for the memory.
+**AutoInt** took a tenth more: where vectors are no wider than a head, scores and sums are of the vectors themselves, without queries and
+keys. **Prediction** took .63 s for some calls, .38 s for others: an iterator that ends may wait for tf.data's tuner, which is off now."""
 
 Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
@@ -77,9 +82,9 @@ def _introduction(cells: Sequence[Cell]) -> list[str]:
     peers = {name: found for cell in cells for name, found in cell["peers"].items()}
     versions = [f"ours: {', '.join(sorted(ours))}"]
     versions += [f"{name}: {', '.join(f'{key} {value}' for key, value in found.items())}" for name, found in sorted(peers.items())]
-    cores = " or ".join(str(each) for each in sorted({cell["cores"] for cell in cells}))
+    machines = " or ".join(sorted({cell["machine"] for cell in cells}))
     when = f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}"
-    made = f"`make benchmark-training`, {when}, {cores} cores. Versions of {'; '.join(versions)}."
+    made = f"`make benchmark-training`, {when}, {machines}. Versions of {'; '.join(versions)}."
     return [made, "", *_HOW.splitlines(), "", "![step time over table rows](training.png)"]
 
 
