@@ -75,8 +75,9 @@ class RowwiseOptimizer(abc.ABC):
             distinct, position = tf.unique(tf.cast(rows, tf.int32))
             lookups.append(self._read(number, distinct))
             weights = lookups[-1].weights
-            if present is not None:  # of the few rows, in place of their many copies
-                weights *= tf.math.unsorted_segment_max(tf.cast(present, tf.float32), position, tf.size(distinct))[:, tf.newaxis]
+            if present is not None:  # zeros in the few rows, in place of their many copies
+                absent = tf.gather(position, tf.where(~present))
+                weights = tf.tensor_scatter_nd_update(weights, absent, tf.zeros([tf.shape(absent)[0], weights.shape[1]]))
             return tf.gather(weights, position)
 
         for number, table in enumerate(self.tables):

@@ -34,6 +34,26 @@ DEAR = {check_checkpoint, check_seed, check_mixed_precision, check_export}
 SETTLED = "afm autoint dcn deep_crossing deepfm dlrm ffm final_mlp fm ipnn lr mlp opnn wide_deep xdeepfm"
 
 
+# Structures that these do not have, in the slow set.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "afm:max": {"embedding_dim": 8, "pooling": "max"},
+    "afm:mean": {"embedding_dim": 8, "pooling": "mean"},
+    "afm:sum": {"embedding_dim": 8, "pooling": "sum"},
+    "autoint:alone": {"embedding_dim": 8, "attention_units": 8},
+    "dcn_v2:full": {"embedding_dim": 8, "structure": "parallel", "hidden_units": (16,)},
+    "dcn_v2:stacked": {"embedding_dim": 8, "structure": "stacked", "low_rank": 4, "hidden_units": (16,)},
+    "final_mlp:without_gates": {"embedding_dim": 8, "first_units": (10,), "second_units": (10,), "gate_units": 0},
+    "ipnn:factorized": {"embedding_dim": 8, "hidden_units": (64,), "factorized": True},
+    "opnn:vector": {"embedding_dim": 8, "hidden_units": (64,), "kernel": "vector"},
+}
+
+
 @pytest.mark.parametrize(("name", "check"), cases(MODELS, CHECKS, DEAR, SETTLED))
 def test_every_model(name: str, check: Check) -> None:
     check(name, SMALL.get(name, {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "check"), cases(VARIANTS, CHECKS, (), ""))
+def test_every_variant(variant: str, check: Check) -> None:
+    check(variant.partition(":")[0], VARIANTS[variant])

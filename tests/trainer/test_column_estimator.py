@@ -223,7 +223,7 @@ FEW = [fc.numeric_column("age")]
     ],
 )
 def test_a_run_with_other_columns_or_settings_is_refused(words: str, tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    estimator(words, tmp_path / "run", FEW)
+    (first := estimator(words, tmp_path / "run", FEW)).loop.save(first.run.last)
     estimator(words, tmp_path / "run", [fc.numeric_column("age")])
     with pytest.raises(ColonnadeError, match=message):
         estimator(words, tmp_path / "run", **{"given": FEW, **change})

@@ -162,25 +162,30 @@ def test_a_run_of_a_spec_takes_no_input_fn(config: RunConfig, tmp_path: Path) ->
             call()
 
 
-def test_an_undefined_metric_is_null_and_stops_nothing(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AUC with one class in the validation split; the second epoch reads the first one's null back."""
+def test_an_undefined_metric_is_null_and_patience_does_not_count_it(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     estimator = Estimator(config, tmp_path / "run")
-    _with_validation_auc(monkeypatch, estimator, [float("nan"), 0.5])
-    monkeypatch.setattr(estimator.loop, "save", lambda _folder: (_ for _ in ()).throw(KeyboardInterrupt))
-    estimator.loop.config = config.training.model_copy(update={"checkpoint_steps": 100})
-    with pytest.raises(KeyboardInterrupt):
-        train_and_evaluate(estimator, TrainSpec(epochs=2), EvalSpec())
-    assert estimator.run.epochs()[0]["valid"]["auc"] is None
-    monkeypatch.undo()
+    _with_validation_auc(monkeypatch, estimator, [0.6, float("nan"), 0.6])
+    train_and_evaluate(estimator, TrainSpec(epochs=2), EvalSpec(patience=1))
+    assert "Evaluation 2: auc is not defined" in capsys.readouterr().out
+    assert (estimator.loop.position.waited, estimator.loop.position.out_of_patience) == (0, False)
 
     resumed = Estimator(config, tmp_path / "run")
-    _with_validation_auc(monkeypatch, resumed, [float("nan")] * 9)
-    metrics = train_and_evaluate(resumed, TrainSpec(epochs=2), EvalSpec())
-    assert np.isnan(metrics["auc"])
+    _with_validation_auc(monkeypatch, resumed, [float("nan"), 0.5, 0.6])
+    train_and_evaluate(resumed, TrainSpec(epochs=9), EvalSpec(patience=1))
     again = Estimator(config, tmp_path / "run")
-    assert [line["valid"]["auc"] for line in again.run.epochs()] == [None, None]
-    assert again.loop.position.best is None
+    assert [line["valid"]["auc"] for line in again.run.epochs()] == [0.6, None, None, 0.5]
+    assert (again.loop.position.best_epoch, again.loop.position.out_of_patience) == (1, True)
     fitting.plot_curves(tmp_path / "curves.png", again.run.epochs(), "auc")
+
+
+def test_a_metric_that_is_undefined_from_the_start_ends_the_run(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = Estimator(config, tmp_path / "run")
+    _with_validation_auc(monkeypatch, estimator, [float("nan")])
+    with pytest.raises(ColonnadeError, match="Evaluation 1: auc is not defined, as the rows have labels of one class alone. .* more rows"):
+        train_and_evaluate(estimator, TrainSpec(epochs=2), EvalSpec())
+    assert not estimator.run.best.exists()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from feature_specs import ColonnadeError
+from feature_specs import CategoricalFeature, ColonnadeError, FeatureSpec, Hash, Label
 from trainer.config import TrainingConfig
 from trainer.ftrl import Ftrl
 from trainer.groups import optimizer_groups
-from trainer.layers import StackedTable
+from trainer.layers import Inputs, StackedTable
 from trainer.models.base import RankingModel
+from trainer.models.registry import get_model
 from trainer.optimizers import SGD, Adagrad, LazyAdam, RowwiseOptimizer, Update
 
 ROWS, DIM, STEPS = 12, 3, 60
+FEATURES = tuple(CategoricalFeature(name=name, encoding=Hash(num_buckets=3)) for name in ("a", "b"))
+TOKENS = FeatureSpec(name="tokens", features=FEATURES, label=Label(column="y"))
 
 
 def _lookups(seed: int) -> list[np.ndarray]:
@@ -197,7 +200,7 @@ class _TwoSides(RankingModel):
 
 
 def _groups(model: RankingModel, **settings: object) -> list:
-    model({"a": tf.constant([0, 1], tf.int64)})
+    model(dict.fromkeys(("a", "b"), tf.constant([0, 1], tf.int64)))
     return optimizer_groups(model, TrainingConfig(**settings), tf.Variable(0, dtype=tf.int64))
 
 
@@ -217,6 +220,15 @@ def test_settings_of_a_wide_side_that_would_do_nothing_are_refused() -> None:
     with pytest.raises(ColonnadeError, match="wide_l1 and wide_l2 are FTRL's. Received wide_optimizer 'adam'"):
         _groups(_TwoSides(), wide_optimizer="adam", wide_l1=0.1)
     assert len(_groups(_TwoSides(wide=False))) == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"embedding_update": "dense"}])
+def test_a_penalty_on_kernels_that_are_not_there_is_refused(settings: dict[str, str]) -> None:
+    for name in ("lr", "fm", "ffm"):
+        model = get_model(name)(Inputs(TOKENS))
+        with pytest.raises(ColonnadeError, match=f"dense_l2 would do nothing: {name.upper()} has no kernels, only tables"):
+            _groups(model, dense_l2=0.1, **settings)
+        assert len(_groups(model, embedding_l2=0.1, **settings)) == 1
 
 
 def test_dense_updates_penalise_every_row_of_every_table_in_every_step() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+import trainer.recipes
 from feature_specs import ColonnadeError
 from trainer import task, testing
 from trainer.config import TrainingConfig
@@ -16,6 +17,8 @@ from trainer.data import element_spec
 from trainer.layers import Inputs
 from trainer.loop import Loop
 from trainer.models.ranking.lr import LR
+from trainer.models.registry import get_model, hyper_parameters, resolve_hyper_parameters
+from trainer.recipes import load_recipe
 from trainer.tasks import task_of
 from trainer.testing import SPEC, random_batch
 
@@ -54,6 +57,24 @@ def test_a_variable_that_the_loss_does_not_depend_on_is_named(settings: dict[str
 def test_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "CHECKS", (testing.check_logits, testing.check_gradients))
     testing.check_model("my_package.my_model", embedding_dim=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", testing.CHECKS)
+@pytest.mark.usefixtures("folder")
+def test_what_the_page_begins_with_passes_each_check(check: testing.Check) -> None:
+    check("my_package.my_model", {"embedding_dim": 8})
+
+
+def test_the_recipe_that_the_page_begins_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_data.yaml").write_text(PAGE.partition("```yaml\n")[2].partition("```")[0])
+    monkeypatch.setattr(trainer.recipes, "_FOLDER", tmp_path)
+    for row, model in {"deepfm": "deepfm", "autoint+": "autoint"}.items():
+        recipe = load_recipe(f"my_data:{row}", None, None)
+        assert (recipe.model, recipe.dataset) == (model, "my_data")
+        known = hyper_parameters(get_model(model))
+        assert resolve_hyper_parameters(get_model(model), {name: v for name, v in recipe.values.items() if name in known})
+        assert TrainingConfig.model_validate({name: v for name, v in recipe.values.items() if name not in known}).batch_size == 256
 
 
 def test_trained_and_drawn(folder: Path, tiny_data_dir: Path, capsys: pytest.CaptureFixture) -> None:

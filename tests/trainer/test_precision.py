@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.precision import LossScale, clip_by_global_norm, precision_policy
+from trainer import precision
+from trainer.precision import LossScale, clip_by_global_norm, paying_precision, precision_policy
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
@@ -68,3 +69,21 @@ def test_the_policy_holds_inside_alone() -> None:
         layer = keras.layers.Dense(1)
     assert (layer.compute_dtype, layer.variable_dtype) == ("bfloat16", "float32")
     assert keras.config.dtype_policy() == before
+
+
+def test_bfloat16_is_float32_where_it_does_not_pay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(precision, "bfloat16_speed", lambda: 0.4)
+    paying_precision.cache_clear()
+    assert [paying_precision("bfloat16") for _ in range(2)] == ["float32", "float32"]
+    said = capsys.readouterr().out  # once, however many models are made
+    assert said.count("bfloat16 does not pay on this machine: products of matrices are 0.40 times as fast") == 1
+    assert [paying_precision(other) for other in ("float32", "float16")] == ["float32", "float16"]
+    monkeypatch.setattr(precision, "bfloat16_speed", lambda: 2.0)
+    paying_precision.cache_clear()
+    assert paying_precision("bfloat16") == "bfloat16"
+    assert capsys.readouterr().out == ""
+    paying_precision.cache_clear()
+
+
+def test_the_speed_of_bfloat16_is_a_ratio() -> None:
+    assert 0.01 < precision.bfloat16_speed() < 100

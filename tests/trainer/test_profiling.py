@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from feature_specs import ColonnadeError, FeatureSpec
+from trainer import loop as loop_module
 from trainer.config import RunConfig, TrainingConfig, read_profile_steps
 from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
 from trainer.models.registry import get_model, resolve_hyper_parameters
@@ -34,8 +35,9 @@ def test_an_epoch_s_line_splits_its_time_and_a_profile_is_written(estimator: Est
     train_and_evaluate(estimator, TrainSpec(profile_steps=(7, 8)), EvalSpec())
     (line,) = estimator.run.epochs()
     seconds = line["seconds"]
-    assert set(seconds) == {"train", "input", "step", "evaluate"}
-    assert all(value > 0 for value in seconds.values())
+    assert set(seconds) == {"train", "input", "step", "evaluate", "save"}
+    assert all(value > 0 for name, value in seconds.items() if name != "save")
+    assert seconds["save"] == 0  # the epoch's only checkpoint follows its line
     assert seconds["input"] + seconds["step"] == pytest.approx(seconds["train"])
     events = estimator.run.path / "events"
     (profile,) = events.glob("plugins/profile/*/*.xplane.pb")
@@ -46,6 +48,29 @@ def test_an_epoch_s_line_splits_its_time_and_a_profile_is_written(estimator: Est
 def test_a_profile_that_no_step_belongs_to(estimator: Estimator) -> None:
     with pytest.raises(ColonnadeError, match="begins at step 18, and the run has 17 steps"):
         estimator.train(TrainSpec(profile_steps=(18, 20)))
+
+
+def test_a_profile_ends_with_training(estimator: Estimator, capsys: pytest.CaptureFixture) -> None:
+    estimator.train(TrainSpec(profile_steps=(16, 30)))
+    assert "profiled steps 16 to 17:" in capsys.readouterr().out
+    estimator.train(TrainSpec(profile_steps=(1, 2), epochs=2))
+    assert "No profile: steps 1 to 2 are none of those that were trained now." in capsys.readouterr().out
+
+
+def test_checkpoints_are_no_part_of_training(estimator: Estimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager, clock, passed = loop_module._manager, time.perf_counter, [0.0]
+
+    def slow(*arguments: object) -> object:
+        passed[0] += 1000
+        return manager(*arguments)
+
+    estimator.loop.config = estimator.config.training.model_copy(update={"checkpoint_steps": 5})
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed[0])
+    monkeypatch.setattr(loop_module, "_manager", slow)
+    estimator.train(TrainSpec(epochs=2))
+    first, second = (line["seconds"] for line in estimator.run.epochs())
+    assert [first["save"] // 1000, second["save"] // 1000] == [3, 4]  # the second epoch's line has the end of the first
+    assert max(first["train"], second["train"]) < 1000
 
 
 def test_waiting_for_batches_is_counted(estimator: Estimator) -> None:

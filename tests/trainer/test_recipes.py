@@ -13,8 +13,8 @@ from feature_specs.datasets import all_datasets, get_dataset
 from trainer.config import TrainingConfig
 from trainer.matching.side import check_length
 from trainer.models.registry import get_model, hyper_parameters, list_models, resolve_hyper_parameters
-from trainer.recipes import list_rows, load_recipe
-from trainer.task import main
+from trainer.recipes import Recipe, list_rows, load_recipe
+from trainer.task import _parser, _what, main
 
 FILES = sorted(path.stem for path in Path(trainer.recipes.__file__).parent.glob("*.yaml"))
 RANKING = {info.name for info in list_models() if info.task == "ranking"}
@@ -50,6 +50,50 @@ def test_a_recipe_is_found_by_what_was_given() -> None:
     assert (plus.name, plus.model, plus.values["hidden_units"]) == ("frappe:autoint+", "autoint", [400, 400, 400])
     assert "model" not in plus.values
     assert load_recipe("frappe:autoint+", "autoint", "frappe") == plus
+
+
+def test_a_spec_of_ones_own_has_no_recipe_for_its_name(tmp_path: Path) -> None:
+    built_in = get_dataset("movielens_100k")
+    (tmp_path / "same.yaml").write_text(built_in.to_yaml(), encoding="utf-8")
+    own = built_in.model_copy(update={"features": built_in.features[:-1]})
+    (tmp_path / "own.yaml").write_text(own.to_yaml(), encoding="utf-8")
+
+    def found(*flags: str) -> str:
+        recipe, spec, _ = _what(_parser().parse_all(["--model", "nfm", *flags]))
+        assert spec.name == "movielens_100k"
+        return recipe.name
+
+    assert found("--dataset", "movielens_100k") == found("--spec", str(tmp_path / "same.yaml")) == found() == "movielens_100k"
+    assert found("--spec", str(tmp_path / "own.yaml")) == "none"
+    assert found("--spec", str(tmp_path / "own.yaml"), "--recipe", "movielens_100k") == "movielens_100k"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("datasets: my_data\nrows: {}", "datasets: input should be a valid list. Received: 'my_data'"),
+        ("datasets: []\nrows: {}", "datasets: list should have at least 1 item"),
+        ("datasets: [my_data]", "rows: field required"),
+        ("datasets: [my_data]\nrows: {nfm: }", "rows.nfm: input should be a valid dictionary. Received: None"),
+        ("datasets: [my_data]\nrows: {nfm: {warm_start: gmf}}", "rows.nfm.warm_start: input should be a valid tuple. Received: 'gmf'"),
+        ("datasets: [my_data]\nrows: {}\nrow: {}", "row: extra inputs are not permitted"),
+        ("datasets: [my_data", "while parsing a flow sequence"),
+        ("", "the file: input should be a valid dictionary. Received: None"),
+        ("\xff", "'utf-8' codec can't decode"),
+    ],
+)
+def test_a_malformed_file_is_named_and_recipes_asked_for_by_name_still_work(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_bytes(text.encode("latin-1"))
+    (tmp_path / "good.yaml").write_text("datasets: [good]\nrows: {nfm: {}}")
+    monkeypatch.setattr(trainer.recipes, "_FOLDER", tmp_path)
+    assert load_recipe("good:nfm", None, None).model == "nfm"
+    assert load_recipe("none", "nfm", "good") == load_recipe(None, "nfm", None) == Recipe()
+    message = rf"Recipe file '.*mine.yaml' is malformed: {message}.* Expected: datasets .* --recipe none"
+    for name in ("mine:nfm", None):
+        with pytest.raises(ColonnadeError, match=message):
+            load_recipe(name, "nfm", "good")
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,9 +67,37 @@ def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_REGISTRY", {})  # nothing has been imported yet
     with pytest.raises(ColonnadeError, match="'bpr' is taken by trainer.models.matching.bpr. Register Other under another name"):
         register("bpr")(type("Other", (), {}))
-    register("mine")(type("Mine", (), {"__module__": "my_package.one"}))
+    register("mine")(type("Mine", (), {"__module__": "my_package.one", "__init__": lambda self, inputs: None}))  # noqa: ARG005
     with pytest.raises(ColonnadeError, match="'mine' is taken by my_package.one"):
         register("mine")(type("Mine", (), {"__module__": "my_package.two"}))
+
+
+SHOULD_BE = "'width' of Own should be keyword-only, with a type and a default. Write: def __init__(self, inputs: Inputs, *, {})."
+NO_NAMES = "Own takes {}, in which hyper-parameters have no names. Write each as *, name: type = default."
+
+
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        ("self, inputs, *, width", SHOULD_BE.format("width: TYPE = DEFAULT")),
+        ("self, inputs, *, width=8", SHOULD_BE.format("width: int = 8")),
+        ("self, inputs, *, width: int", SHOULD_BE.format("width: int = DEFAULT")),
+        ("self, inputs, width: tuple[int, ...] = (8,)", SHOULD_BE.format("width: tuple[int, ...] = (8,)")),
+        ("self, inputs, width", SHOULD_BE.format("width: TYPE = DEFAULT")),
+        ("self, inputs, **settings", NO_NAMES.format("**settings")),
+        ("self, inputs, *widths", NO_NAMES.format("*widths")),
+        ("self", "Own should take the input layers first. Write: def __init__(self, inputs: Inputs, ...)."),
+        ("self, *, width: int = 8", "Own should take the input layers first. Write: def __init__(self, inputs: Inputs, ...)."),
+    ],
+)
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations"])
+def test_a_constructor_that_takes_something_else(taken: str, message: str, future: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_REGISTRY", {})
+    names: dict[str, Any] = {"__name__": "my_package.own"}
+    exec(f"{future}\nclass Own:\n    def __init__({taken}): pass", names)
+    with pytest.raises(ColonnadeError, match=f"{re.escape(message)}$"):
+        register("own")(names["Own"])
+    assert not registry._REGISTRY
 
 
 def test_hyper_parameters_are_typed() -> None:

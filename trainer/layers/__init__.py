@@ -1,6 +1,7 @@
 """Input layers and what models share."""
 
 from trainer.layers.causal_attention import CausalBlock
+from trainer.layers.checks import check_positive, check_rates, check_sizes, check_widths
 from trainer.layers.column_inputs import ColumnInputs
 from trainer.layers.convolutions import WindowConvolutions
 from trainer.layers.distances import clipped, negative_squared_distance
@@ -19,7 +20,7 @@ from trainer.layers.sequence_features import SequenceFeatures
 from trainer.layers.tables import StackedTable
 from trainer.layers.tower import Tower
 from trainer.layers.window_attention import WindowAttention
-from trainer.layers.windows import after_last, check_sizes, check_widths, windows
+from trainer.layers.windows import after_last, windows
 
 __all__ = [
     "MLP",
@@ -44,6 +45,8 @@ __all__ = [
     "ZeroLastColumn",
     "after_last",
     "bi_interaction",
+    "check_positive",
+    "check_rates",
     "check_sizes",
     "check_widths",
     "clipped",

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
-from trainer.layers.windows import check_sizes
+from trainer.layers.checks import check_sizes
 
 # Of the products that are held at a time: few enough to stay in the processor's cache.
 _PRODUCTS_AT_ONCE = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from trainer.layers.windows import check_sizes
+from trainer.layers.checks import check_sizes
 
 
 class WindowConvolutions(keras.layers.Layer):

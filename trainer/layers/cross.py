@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
-from trainer.layers.windows import check_sizes
+from trainer.layers.checks import check_sizes
 
 
 class CrossNetwork(keras.layers.Layer):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from feature_specs import ColonnadeError
 from trainer.layers.activations import Dice, activation_layer
+from trainer.layers.checks import check_rates
 
 
 class MLP(keras.layers.Layer):
@@ -37,6 +38,8 @@ class MLP(keras.layers.Layer):
         rates = [dropout] * len(hidden_units) if isinstance(dropout, int | float) else list(dropout)
         if len(rates) != len(hidden_units):
             raise ColonnadeError(f"dropout should be one rate, or {len(hidden_units)} (one a hidden layer). Received: {dropout}.")
+        for rate in rates:
+            check_rates(dropout=rate)
         self.blocks: list[keras.layers.Layer] = []
         for number, (units, rate) in enumerate(zip(hidden_units, rates, strict=True)):
             self.blocks.append(keras.layers.Dense(units, name=f"dense_{number}"))

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from feature_specs import ColonnadeError
 from trainer.layers.activations import activation_layer
+from trainer.layers.checks import check_rates
 from trainer.layers.mlp import MLP
 
 
@@ -34,6 +35,7 @@ class PairMLP(keras.layers.Layer):
         super().__init__(name=name, autocast=False)
         if not hidden_units:
             raise ColonnadeError("hidden_units should be one width or more. Received: none.")
+        check_rates(dropout=dropout)
         self.width, *others = hidden_units
         # Each half begins as its part of the whole matrix does, by Glorot.
         limit = (6 / (2 * width + self.width)) ** 0.5

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
+from trainer.layers.checks import check_rates
 
 
 def check_pairs(model: str, names: Collection[str]) -> None:
@@ -80,6 +81,7 @@ class AttentionalPooling(keras.layers.Layer):
 
     def __init__(self, attention_units: int, dropout: float = 0.0, name: str | None = None) -> None:
         super().__init__(name=name)
+        check_rates(dropout=dropout)
         self.hidden = keras.layers.Dense(attention_units, activation="relu", name="hidden")
         self.score = keras.layers.Dense(1, use_bias=False, name="score")
         self.dropout = keras.layers.Dropout(dropout, name="dropout")

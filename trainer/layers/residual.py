@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from trainer.layers.activations import activation_layer
-from trainer.layers.windows import check_sizes
+from trainer.layers.checks import check_rates, check_sizes
 
 
 class ResidualUnit(keras.layers.Layer):
@@ -24,6 +24,7 @@ class ResidualUnit(keras.layers.Layer):
     def __init__(self, units: int, *, activation: str = "relu", dropout: float = 0.0, name: str | None = None) -> None:
         super().__init__(name=name)
         check_sizes(residual_units=units)
+        check_rates(dropout=dropout)
         self.units = units
         self.inner = activation_layer(activation, "inner")
         self.outer = activation_layer(activation, "outer")

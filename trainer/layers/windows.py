@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from feature_specs import ColonnadeError
-
 
 def windows(ids: tf.Tensor, lengths: tf.Tensor, size: int, all_positions: bool = False) -> tf.Tensor:
     """Returns the last `size` ids of each history, with padding on the left: `[B, 1, size]`.
@@ -26,19 +24,3 @@ def windows(ids: tf.Tensor, lengths: tf.Tensor, size: int, all_positions: bool =
 def after_last(states: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Returns the states `[B, T, Q]` after the last item of each history, `[B, Q]`; zero for an empty history."""
     return tf.gather(states, tf.maximum(lengths - 1, 0), batch_dims=1) * tf.cast(lengths > 0, states.dtype)[:, tf.newaxis]
-
-
-def check_sizes(at_least: int = 1, /, **sizes: int) -> None:
-    """Raises a ColonnadeError where one of the hyper-parameters is below `at_least`."""
-    for name, value in sizes.items():
-        if value < at_least:
-            raise ColonnadeError(f"{name} should be at least {at_least}. Received: {value}.")
-
-
-def check_widths(expected: int, received: int, what: str) -> None:
-    """Raises a ColonnadeError where vectors that a model multiplies are of different widths, as a spec can declare them."""
-    if expected != received:
-        raise ColonnadeError(
-            f"{what} should be {expected} wide. Received: {received}. Leave `embedding_dim` and pretrained vectors out of the spec for the "
-            "item and the user."
-        )

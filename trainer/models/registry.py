@@ -38,7 +38,7 @@ def register(name: str) -> Callable[[ModelType], ModelType]:
     """Class decorator: makes a model known as `name`.
 
     Raises:
-        ColonnadeError: The name is taken, by a model of the tree or by one of another module.
+        ColonnadeError: The name is taken, by a model of the tree or by one of another module; or its constructor is not as it should be.
     """
 
     def decorate(model: ModelType) -> ModelType:
@@ -48,10 +48,37 @@ def register(name: str) -> Callable[[ModelType], ModelType]:
             taken = next((f"{__package__}.{info.task}.{name}" for info in list_models() if info.name == name), taken)
         if taken != model.__module__:
             raise ColonnadeError(f"Model name {name!r} is taken by {taken}. Register {model.__name__} under another name.")
+        _check_constructor(model)
         _REGISTRY[name] = model
         return model
 
     return decorate
+
+
+def _check_constructor(model: type) -> None:
+    """Raises a ColonnadeError where a model does not take `(inputs, *, name: type = default, ...)`, by which `--hparams` is read."""
+    taken = list(inspect.signature(model).parameters.values())
+    if not taken or taken[0].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        raise ColonnadeError(f"{model.__name__} should take the input layers first. Write: def __init__(self, inputs: Inputs, ...).")
+    for each in taken[1:]:
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
+            raise ColonnadeError(
+                f"{model.__name__} takes {each}, in which hyper-parameters have no names. Write each as *, name: type = default."
+            )
+        if each.kind is not each.KEYWORD_ONLY or each.annotation is each.empty or each.default is each.empty:
+            raise ColonnadeError(
+                f"Hyper-parameter {each.name!r} of {model.__name__} should be keyword-only, with a type and a default. Write: "
+                f"def __init__(self, inputs: Inputs, *, {_written(each)})."
+            )
+
+
+def _written(hyper_parameter: inspect.Parameter) -> str:
+    """Returns `name: type = default`, with TYPE and DEFAULT where it has none."""
+    kind, default, empty = hyper_parameter.annotation, hyper_parameter.default, inspect.Parameter.empty
+    if kind is empty:
+        kind = "TYPE" if default is empty else type(default).__name__
+    kind = kind if isinstance(kind, str) else inspect.formatannotation(kind)
+    return f"{hyper_parameter.name}: {kind} = {'DEFAULT' if default is empty else repr(default)}"
 
 
 def list_models() -> list[ModelInfo]:

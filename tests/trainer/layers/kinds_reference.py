@@ -14,7 +14,7 @@ from trainer.layers import StackedTable
 from trainer.layers.tables import NumericVectors
 
 SPEC = FeatureSpec.from_yaml("""
-name: every kind
+name: every_kind
 features:
 - {kind: multi_valued, name: genres, encoding: {type: hash, num_buckets: 4}, combiner: attention}
 - {kind: numeric, name: age, missing_indicator: true}

@@ -94,6 +94,8 @@ def test_dropout_is_per_block() -> None:
     assert [block.name for block in layer.blocks] == ["dense_0", "activation_0", "dense_1", "activation_1", "dropout_1"]
     with pytest.raises(ColonnadeError, match=r"dropout should be one rate, or 2 \(one a hidden layer\)\. Received: \[0\.1\]\."):
         MLP([8, 8], dropout=[0.1])
+    with pytest.raises(ColonnadeError, match=r"dropout should be at least 0 and below 1\. Received: 1\.0\."):
+        MLP([8, 8], dropout=[0.1, 1.0])
 
 
 def test_mixed_precision() -> None:

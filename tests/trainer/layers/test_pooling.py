@@ -96,7 +96,7 @@ label: {column: y}
 
 def test_weights_sequences_and_indicators_by_hand() -> None:
     spec = FeatureSpec.from_yaml("""
-name: by hand
+name: by_hand
 features:
 - {kind: multi_valued, name: tags, encoding: {type: hash, num_buckets: 2}, weights: w}
 - {kind: sequence, name: items, encoding: {type: hash, num_buckets: 2}, value_delimiter: ',', padding: left}

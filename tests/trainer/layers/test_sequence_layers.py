@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_specs import ColonnadeError
 from trainer.layers import CausalBlock, Dropout, Packing, WindowAttention, WindowConvolutions, after_last, windows
 from trainer.layers.causal_attention import causal_attention
 from trainer.layers.window_attention import time_signal
@@ -36,6 +37,11 @@ def test_dropout_draws_anew_and_repeats_with_its_seed() -> None:
     np.testing.assert_array_equal(Dropout(0.0)(tf.ones([3, 3]), training=True), np.ones([3, 3]))
     half = Dropout(0.5, dtype="bfloat16")(tf.ones([20, 20], tf.bfloat16), training=True)
     assert half.dtype == tf.bfloat16
+
+
+def test_dropout_of_everything_is_refused() -> None:
+    with pytest.raises(ColonnadeError, match="dropout should be at least 0 and below 1. Received: 1.0"):
+        Dropout(1.0)
 
 
 def test_dropout_s_gradient_is_its_mask() -> None:

@@ -12,7 +12,8 @@ import keras
 import tensorflow as tf
 
 from feature_specs import ColonnadeError
-from trainer.layers import Inputs, WindowAttention, check_sizes, check_widths, clipped, negative_squared_distance, recent, windows
+from trainer.layers import Inputs, WindowAttention, check_positive, check_sizes, check_widths, recent, windows
+from trainer.layers.distances import clipped, negative_squared_distance
 from trainer.models.base import MatchingModel, inner_product
 from trainer.models.registry import register
 
@@ -25,12 +26,10 @@ class AttRec(MatchingModel):
 
     Args:
         inputs: The shared input layers of the data set.
-        embedding_dim: Width of the vectors.
+        embedding_dim, initial_stddev: Width of the vectors, and spread of their initial values.
         mode: "distance", of vectors clipped to length 1; or "inner": w u v + (1 - w) m x, of vectors as they are.
-        long_weight: w, of the lasting interest.
-        dropout: Rate on queries and keys.
+        long_weight, dropout: w, of the lasting interest; rate on queries and keys.
         max_length, num_targets: How many of the last items it reads, and how many that follow are predicted at once.
-        initial_stddev: Of the vectors' initial values.
     """
 
     loss = "hinge"
@@ -49,6 +48,7 @@ class AttRec(MatchingModel):
     ) -> None:
         super().__init__()
         check_sizes(max_length=max_length, num_targets=num_targets)
+        check_positive(initial_stddev=initial_stddev)
         if not 0 <= long_weight <= 1:
             raise ColonnadeError(f"long_weight should be between 0 and 1. Received: {long_weight}.")
         self.max_length, self.num_targets, self.roots = max_length, num_targets, (long_weight**0.5, (1 - long_weight) ** 0.5)

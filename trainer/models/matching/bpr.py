@@ -12,7 +12,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from trainer.layers import Inputs, clipped, negative_squared_distance
+from trainer.layers import Inputs, check_positive, clipped, negative_squared_distance
 from trainer.models.base import MatchingModel, inner_product
 from trainer.models.registry import register
 
@@ -36,6 +36,7 @@ class BPR(MatchingModel):
         self, inputs: Inputs, *, embedding_dim: int = 64, mode: Literal["inner", "distance"] = "inner", initial_stddev: float = 0.01
     ) -> None:
         super().__init__()
+        check_positive(initial_stddev=initial_stddev)
         self.mode = mode
         initializer = keras.initializers.RandomNormal(stddev=initial_stddev)
         self.users, self.items = inputs.users_and_items(embedding_dim, initializer)

@@ -47,7 +47,7 @@ class Caser(MatchingModel):
         num_targets: int = 3,
     ) -> None:
         super().__init__()
-        check_sizes(max_length=max_length, num_targets=num_targets)
+        check_sizes(embedding_dim=embedding_dim, max_length=max_length, num_targets=num_targets)
         self.max_length, self.num_targets = max_length, num_targets
         initializer = keras.initializers.RandomNormal(stddev=1 / embedding_dim)
         self.items = inputs.items(embedding_dim, initializer=initializer)

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
-from trainer.layers import Inputs, item_regression
+from trainer.layers import Inputs, check_positive, item_regression
 from trainer.layers.matching import WHOLE_HISTORY
 from trainer.models.base import MatchingModel
 from trainer.models.registry import register
@@ -28,7 +28,7 @@ class EASE(MatchingModel):
 
     Args:
         inputs: The shared input layers of the data set.
-        l2: lambda.
+        l2: lambda, above 0.
     """
 
     closed_form = True
@@ -36,6 +36,7 @@ class EASE(MatchingModel):
 
     def __init__(self, inputs: Inputs, *, l2: float = 500.0) -> None:
         super().__init__()
+        check_positive(l2=l2)
         self.item_ids, self.l2 = inputs.item_ids(), l2
         rows = self.item_ids.rows
         if rows > _MOST_ITEMS:

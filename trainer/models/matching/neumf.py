@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from trainer.layers import Inputs, OutputWeights, PairMLP
+from trainer.layers import Inputs, OutputWeights, PairMLP, check_sizes
 from trainer.models.base import MatchingModel, inner_product
 from trainer.models.registry import register
 
@@ -38,6 +38,7 @@ class NeuMF(MatchingModel):
         self, inputs: Inputs, *, gmf_dim: int = 8, mlp_dim: int = 32, hidden_units: tuple[int, ...] = (32, 16, 8), dropout: float = 0.0
     ) -> None:
         super().__init__()
+        check_sizes(gmf_dim=gmf_dim, mlp_dim=mlp_dim)
         self.widths = [gmf_dim, mlp_dim]
         self.users, self.items = inputs.users_and_items(gmf_dim + mlp_dim, keras.initializers.RandomNormal(stddev=0.01))
         self.tower = PairMLP(mlp_dim, hidden_units, dropout=dropout, name="tower")

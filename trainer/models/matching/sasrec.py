@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from trainer.layers import CausalBlock, Dropout, Inputs, Packing, check_sizes
+from trainer.layers import CausalBlock, Dropout, Inputs, Packing, check_positive, check_sizes
 from trainer.models.base import MatchingModel
 from trainer.models.registry import register
 
@@ -50,8 +50,7 @@ class SASRec(MatchingModel):
     ) -> None:
         super().__init__()
         check_sizes(num_layers=num_layers, max_length=max_length)
-        if temperature <= 0:
-            raise ValueError(f"temperature should be above 0. Received: {temperature}.")
+        check_positive(temperature=temperature)
         self.max_length, self.normalize, self.temperature = max_length, normalize, temperature
         self.items = inputs.items(embedding_dim, initializer=keras.initializers.GlorotUniform())
         self.positions = self.add_weight(shape=(max_length, self.items.width), initializer="glorot_uniform", name="positions")

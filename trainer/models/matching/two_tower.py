@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from trainer.layers import Inputs, Tower
+from trainer.layers import Inputs, Tower, check_positive, check_sizes
 from trainer.models.base import MatchingModel
 from trainer.models.registry import register
 
@@ -30,7 +30,7 @@ class TwoTower(MatchingModel):
         dropout: Rate after each hidden layer.
         normalize: Whether both vectors are scaled to length 1.
         temperature: What scores are divided by.
-        max_length: How many of the last items of a history count.
+        max_length: How many of the last items of a history count; 0 for none.
     """
 
     loss = "in_batch_softmax"
@@ -48,6 +48,8 @@ class TwoTower(MatchingModel):
         max_length: int = 50,
     ) -> None:
         super().__init__()
+        check_positive(temperature=temperature)
+        check_sizes(0, max_length=max_length)
         spec, self.temperature = inputs.spec, temperature
         self.max_length = max_length if spec.history else 0
         needs_users = not self.max_length

@@ -13,7 +13,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from trainer.layers import Bias, Inputs, output_layer
+from trainer.layers import Bias, Inputs, check_rates, output_layer
 from trainer.layers.pairs import AttentionalPooling, check_pairs, pair_products
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
@@ -27,8 +27,7 @@ class AFM(RankingModel):
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the factors.
         pooling: How the pairs' products become one vector: by attention, as the paper has it, or by their mean, maximum or sum.
-        attention_units: Width of the attention network.
-        attention_dropout: Rate on the attention's shares.
+        attention_units, attention_dropout: Width of the attention network, and rate on its shares.
         dropout: Rate on the pooled vector.
     """
 
@@ -45,6 +44,7 @@ class AFM(RankingModel):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
+        check_rates(attention_dropout=attention_dropout, dropout=dropout)
         check_pairs("AFM", inputs.vector_names)
         self.fields, self.bias = inputs.fields_and_first_order(embedding_dim, values_apart=True), Bias(name="bias")
         attention = AttentionalPooling(attention_units, attention_dropout, name="attention") if pooling == "attention" else None

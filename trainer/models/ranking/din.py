@@ -21,7 +21,8 @@ from trainer.models.registry import register
 class DIN(RankingModel):
     """An MLP over all fields, in which a history is pooled by its attention to the item that is scored (section 4).
 
-    A history is a sequence that shares its table with a single-valued feature, its target; all else is pooled as everywhere.
+    A history is a sequence that shares its table with a single-valued feature, its target; all else is pooled as everywhere. Where the data
+    have none, `attention_units` do nothing.
 
     Args:
         inputs: The shared input layers of the data set.

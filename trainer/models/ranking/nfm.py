@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from trainer.layers import MLP, Inputs, bi_interaction, output_layer, side_by_side
+from trainer.layers import MLP, Inputs, bi_interaction, check_rates, output_layer, side_by_side
 from trainer.models.base import RankingModel
 from trainer.models.registry import register
 
@@ -24,10 +24,9 @@ class NFM(RankingModel):
     Args:
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the factors.
-        hidden_units: Widths of the hidden layers.
+        hidden_units, activation: Widths of the hidden layers, and their non-linearity.
         pooled_dropout, dropout: Rates on the pooled vector, and after each hidden layer.
         batch_norm: Whether the pooled vector and the hidden layers are batch-normalised (section 3.3.2).
-        activation: Non-linearity of the hidden layers.
     """
 
     needs = dict.fromkeys(("dropout", "activation"), ("hidden_units",))
@@ -44,6 +43,7 @@ class NFM(RankingModel):
         activation: str = "relu",
     ) -> None:
         super().__init__()
+        check_rates(pooled_dropout=pooled_dropout, dropout=dropout)
         self.fields, self.values = inputs.fields_and_first_order(embedding_dim, values_apart=True), inputs.values()
         self.pooled_norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="pooled_norm") if batch_norm else None
         self.pooled_dropout = keras.layers.Dropout(pooled_dropout, name="pooled_dropout")
