@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -10,6 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from feature_specs.errors import ColonnadeError, did_you_mean
+
+# Full disks, missing rights and names too long are the user's to mend; what else the system refuses is rather ours.
+_REFUSALS = (errno.EACCES, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -63,7 +67,7 @@ def load_tensorflow() -> None:
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs a program: a ColonnadeError becomes one line and status 1, an interrupt status 130."""
+    """Runs a program: a ColonnadeError becomes one line and status 1, and so does what the machine refuses; an interrupt status 130."""
     try:
         sys.exit(main())
     except ColonnadeError as error:
@@ -72,6 +76,11 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        print(f"error: {error.strerror}{f': {error.filename!r}' if error.filename else ''}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: start the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -15,6 +15,7 @@ from feature_specs.inference.delimited import TextOptions
 from feature_specs.inference.proposal import Proposal, Request, propose
 from feature_specs.inference.sample import SAMPLE_ROWS, find_files, read_sample
 from feature_specs.inference.writing import output_file
+from feature_specs.validation import check_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +36,13 @@ def infer(arguments: Sequence[str] | None = None) -> Proposal:
     flags = _parser().parse_all(arguments)
     if (flags.label is None) == (not flags.implicit):
         raise ColonnadeError("Say which column is the label, --label NAME; or --implicit, where every row is a positive.")
+    if flags.implicit and flags.positive:
+        raise ColonnadeError("--positive is of a label, and with --implicit there is none. Leave one of them out.")
+    if flags.delimiter == "" or len(set(flags.columns)) < len(flags.columns):
+        wrong = "--delimiter is empty" if flags.delimiter == "" else f"--columns repeats a name: {', '.join(flags.columns)}"
+        raise ColonnadeError(f"{wrong}. Correct it, or leave it out.")
+    if flags.name is not None:
+        check_name(flags.name, "--name")
     if flags.rows is not None and flags.rows < 0:
         raise ColonnadeError(f"--rows should be 0 (all rows) or more. Received: {flags.rows}.")
     keys = {"user": flags.user, "item": flags.item, "time": flags.time}

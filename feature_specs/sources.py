@@ -9,6 +9,11 @@ from pydantic import Discriminator, Field, Tag
 from feature_specs.base import Frozen
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file of this name is there for a program, such as `.DS_Store` and `_SUCCESS`: folders and globs of rows leave it out."""
+    return name.startswith((".", "_"))
+
+
 class TextTable(Frozen):
     """A delimited text file, one row a line; also gzipped, in bzip2 or xz, or a member of a zip archive.
 

@@ -5,11 +5,12 @@ Every message names the feature and the fix.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from feature_specs import matching
-from feature_specs.errors import did_you_mean
+from feature_specs.errors import ColonnadeError, did_you_mean
 from feature_specs.features import (
     AnyEncoding,
     AnyFeature,
@@ -30,8 +31,22 @@ if TYPE_CHECKING:
     from feature_specs.spec import FeatureSpec
 
 
+# Folders are called by it: no separator, nothing hidden, no option, no second word.
+_SPEC_NAME = re.compile(r"[^\W_](?:[\w.-]*\w)?")
+
+
+def check_name(name: str, what: str = "the spec's name") -> None:
+    """Raises ColonnadeError where `name` is none for a spec, whose data and runs lie in folders of that name."""
+    if not _SPEC_NAME.fullmatch(name):
+        raise ColonnadeError(
+            f"{what} should be letters and digits, with '_', '-' and '.' inside, such as 'clicks-2024': folders are called by it. "
+            f"Received: {name!r}."
+        )
+
+
 def check(spec: FeatureSpec) -> None:
     """Raises ValueError for the first thing in `spec` that cannot work."""
+    check_name(spec.name)
     if not spec.features:
         raise ValueError("the spec has no features. Declare at least one under `features`.")
     _check_names(spec)

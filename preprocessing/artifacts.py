@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ def rebuild_command(path: Path, spec: FeatureSpec | None) -> str:
         source = "(--dataset NAME | --spec FILE.yaml)"
     else:
         source = f"--dataset {spec.name}" if all_datasets().get(spec.name) == spec else "--spec FILE.yaml"
-    return f"python -m preprocessing.task {source} --output {path}"
+    return f"python -m preprocessing.task {source} --output {shlex.quote(str(path))}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class DataDirectory:
         if expected is not None and found != expected.fingerprint:
             raise ColonnadeError(
                 f"Data directory {str(path)!r} was built for another spec: {success.get('spec')!r} with fingerprint {found[:12]}, expected "
-                f"{expected.name!r} with {expected.fingerprint[:12]}. Use another directory, or rebuild this one: rm -r {path} && {command}"
+                f"{expected.name!r} with {expected.fingerprint[:12]}. Use another directory, or rebuild this one: "
+                f"rm -r {shlex.quote(str(path))} && {command}"
             )
         for name, size in shards:
             shard = path / name
@@ -109,7 +111,8 @@ class DataDirectory:
             now = f"{received[name]:,} bytes" if name in received else f"{', '.join(sorted(received))} instead"
             raise ColonnadeError(
                 f"Data directory {str(self.path)!r} was built from other files: {name!r} with {made_from[name]:,} bytes, received {now}. "
-                f"Use another directory, or rebuild this one: rm -r {self.path} && {rebuild_command(self.path, self.spec)} --input FILE..."
+                f"Use another directory, or rebuild this one: rm -r {shlex.quote(str(self.path))} && "
+                f"{rebuild_command(self.path, self.spec)} --input FILE..."
             )
 
     @property
@@ -167,4 +170,4 @@ def content_digest(folder: Path, shards: Mapping[str, int]) -> str:
 
 
 def _remake(path: Path, command: str) -> str:
-    return f"Rebuild it: rm -r {path} && {command}"
+    return f"Rebuild it: rm -r {shlex.quote(str(path))} && {command}"

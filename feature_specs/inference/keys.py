@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from feature_specs.inference.numbers import unix_scale
 from feature_specs.inference.profile import Profile
 from feature_specs.inference.words import ITEMS, USERS
 
+_WHOLE = re.compile(r"\s*[-+]?\d+(\.0*)?\s*", re.ASCII)
 _NAMES = {"user": USERS, "item": ITEMS}
 
 
@@ -18,7 +21,7 @@ def choose_keys(profiles: Mapping[str, Profile], given: Mapping[str, str | None]
     """Returns the keys, those that are given and those that names and values suggest, with the reason.
 
     Raises:
-        ColonnadeError: A given column is not there.
+        ColonnadeError: A given column is not there, or cannot be what it is given for.
     """
     keys: dict[str, str] = {}
     guessed: list[str] = []
@@ -28,6 +31,7 @@ def choose_keys(profiles: Mapping[str, Profile], given: Mapping[str, str | None]
             if column not in profiles:
                 hint = did_you_mean(column, profiles)
                 raise ColonnadeError(f"--{role} names no column: {column!r}.{hint} There are: {', '.join(profiles)}.")
+            _check_given(role, profiles[column], keys)
             keys[role] = column
             continue
         free = [p for name, p in profiles.items() if name not in given.values() and p.lists is None and not p.is_nested]
@@ -42,6 +46,22 @@ def choose_keys(profiles: Mapping[str, Profile], given: Mapping[str, str | None]
         return {}, "none seems to be there; --user, --item and --time name them. They make histories, GAUC and temporal splits possible"
     reason = f"{_joined(guessed)} guessed from name and values" if guessed else "as given"
     return keys, f"{reason}; they are carried along, and users and items are features too"
+
+
+def _check_given(role: str, profile: Profile, keys: Mapping[str, str]) -> None:
+    """Raises ColonnadeError where a column cannot be the key that the user says it is."""
+    for other, column in keys.items():
+        if column == profile.name:
+            raise ColonnadeError(f"--{other} and --{role} name the same column, {column!r}. Give each its own, or leave one out.")
+    if profile.lists is not None or profile.is_nested:
+        raise ColonnadeError(f"--{role} {profile.name!r} has lists or objects. A key is one value a row.")
+    if role == "time" and profile.present:
+        wrong = Counter({text: count for text, count in profile.counts.items() if not _WHOLE.fullmatch(text)})
+        if 2 * wrong.total() > profile.present:
+            raise ColonnadeError(
+                f"--time {profile.name!r} should have whole numbers, such as Unix seconds. Received: {wrong.most_common(1)[0][0][:40]!r}. "
+                "Convert them, or leave --time out."
+            )
 
 
 def choose_history(features: Sequence[dict[str, Any]], keys: Mapping[str, str]) -> dict[str, Any] | None:

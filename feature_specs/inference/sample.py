@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 
 from feature_specs.errors import ColonnadeError
 from feature_specs.inference import binary, delimited
-from feature_specs.sources import JsonLinesTable, ParquetTable, Table, TFRecordTable
+from feature_specs.sources import JsonLinesTable, ParquetTable, Table, TFRecordTable, is_hidden
 
 SAMPLE_ROWS = 100_000
 _SAMPLE_BYTES = 16 << 20
@@ -59,8 +59,8 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
     found: set[Path] = set()
     for given in inputs:
         path = Path(given)
-        matched = [path] if path.is_file() else list(path.iterdir()) if path.is_dir() else [Path(name) for name in glob.glob(given)]
-        matched = [file for file in matched if file.is_file() and not file.name.startswith(".")]
+        several = path.iterdir() if path.is_dir() else (Path(name) for name in glob.glob(given))
+        matched = [path] if path.is_file() else [file for file in several if file.is_file() and not is_hidden(file.name)]
         if not matched:
             raise ColonnadeError(f"No file matches {given!r}. Check the path; quote a glob so that the shell leaves it alone.")
         found.update(matched)
@@ -113,6 +113,8 @@ def _read(path: Path, rows: int, limit: int, options: delimited.TextOptions) -> 
     if size == 0:
         raise ColonnadeError(f"{path.name!r} is empty (0 bytes). Give a file with rows.")
     kind = _format(path)
+    if kind != "text" and (flag := "delimiter" if options.delimiter else "columns" if options.columns else ""):
+        raise ColonnadeError(f"--{flag} is for delimited text; {path.name!r} is {kind}, which says so itself. Leave --{flag} out.")
     if kind == "parquet":
         columns, count, total = binary.read_parquet(path, rows)
         return Sample(ParquetTable(), columns, count, count == total, total=total)

@@ -12,7 +12,7 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from feature_specs import ColonnadeError, FeatureSpec, FilesSplit, TextTable
-from feature_specs.sources import Table
+from feature_specs.sources import Table, is_hidden
 from preprocessing.sources.fetch import fetch
 from preprocessing.sources.streams import SUFFIXES, InputFile, check_not_empty, members, unpack
 
@@ -95,8 +95,8 @@ def _inside(archive: InputFile) -> list[InputFile]:
 
 
 def _is_hidden(file: InputFile) -> bool:
-    """Whether a file is there for a program: `.DS_Store`, `_SUCCESS`."""
-    return file.base_name.startswith((".", "_")) or "__MACOSX/" in file.path
+    """Whether a file is there for a program; so are those that an archive made on a Mac has beside its files."""
+    return is_hidden(file.base_name) or "__MACOSX/" in file.path
 
 
 def _is_folder(path: str) -> bool:

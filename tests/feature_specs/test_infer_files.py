@@ -128,7 +128,15 @@ def test_quotes_in_values_and_line_ends_in_quotes(tmp_path: Path) -> None:
         (b"y,x\n0,7\n1,7\n", ["--label", "y"], "No column .* is left.*same value, '7'"),
         (b"y,x\n0,7\n1,8\n", ["--label", "y", "--user", "z"], "--user names no column: 'z'"),
         (b"y,x\n0,7\n1,8\n", ["--label", "y", "--positive", "2"], "--positive should be"),
+        (b"y,x\n0,7\n1,8\n", ["--implicit", "--positive", "1"], "--positive is of a label"),
+        (b"y,x\n0,7\n1,8\n", ["--label", "y", "--delimiter", ""], "--delimiter is empty"),
+        (b"y,x\n0,7\n1,8\n", ["--label", "y", "--columns", "y", "y"], "--columns repeats a name: y, y"),
+        (b'{"y": 1}\n{"y": 0}\n', ["--label", "y", "--delimiter", ";"], "--delimiter is for delimited text; 'd.jsonl' is json_lines"),
+        (b'{"y": 1}\n{"y": 0}\n', ["--label", "y", "--columns", "y"], "--columns is for delimited text; .* Leave --columns out"),
         (b"y,x\n0,7\n1,8\n", ["--label", "y", "--rows", "-1"], "--rows should be"),
+        (b"y,x\n0,7\n1,8\n", ["--label", "y", "--user", "x", "--item", "x"], "--user and --item name the same column, 'x'"),
+        (b"y,x\n0,7 May\n1,8 May\n", ["--label", "y", "--time", "x"], "--time 'x' should have whole numbers, .* Received: '7 May'"),
+        (b'{"y": 1, "x": [1]}\n{"y": 0, "x": []}\n', ["--label", "y", "--user", "x"], "--user 'x' has lists or objects"),
         (b"y,x\n0,7\n1,8\n", ["--implicit"], "--user and --item"),
         (b"y,x\n0,7\n1,8\n", ["--columns", "a", "--label", "a"], "--columns names 1"),
         (b"PK\x03\x04", ["--label", "y"], "zip archive"),
@@ -151,6 +159,23 @@ def test_files_that_are_not_there_or_not_sound(tmp_path: Path) -> None:
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(b"y,x\n" + b"1,2\n" * 10_000)[:-20])
     with pytest.raises(ColonnadeError, match="Cannot read"):
         infer([str(tmp_path / "d.csv.gz"), "--label", "y"])
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-rf", "a b", "a\n", "_SUCCESS"])
+def test_a_name_that_is_no_folder_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ColonnadeError, match="--name should be letters and digits"):
+        infer([str(tmp_path / "gone.csv"), "--label", "y", f"--name={name}"])
+
+
+@pytest.mark.parametrize("pattern", ["", "*"])
+def test_what_other_jobs_leave_beside_their_files_is_no_data(tmp_path: Path, pattern: str) -> None:
+    for name in ("part-00000.csv", "part-00001.csv"):
+        (tmp_path / name).write_text("y,x\n" + "1,2\n0,3\n1,3\n0,2\n" * 10)
+    for name in ("_SUCCESS", ".part-00000.csv.crc", "_committed_1"):
+        (tmp_path / name).write_bytes(b"" if name == "_SUCCESS" else b"crc")
+    assert "all 80 rows of part-00000.csv, part-00001.csv." in infer([str(tmp_path / pattern), "--label", "y"]).text
+    (tmp_path / "_one.csv").write_text("y,x\n" + "1,2\n0,3\n1,3\n0,2\n" * 10)
+    assert "all 40 rows of _one.csv." in infer([str(tmp_path / "_one.csv"), "--label", "y"]).text
 
 
 @settings(max_examples=60, deadline=None)

@@ -200,6 +200,18 @@ def test_a_wrong_file_is_one_line(text: str, message: str) -> None:
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.parametrize("name", ["''", ".", "..", "../x", "a/b", "/a", "-rf", ".a", "a.", "a b", "'a;b'", "'a\n\n  '"])
+def test_a_name_that_is_no_folder(name: str) -> None:
+    text = f"name: {name}\nfeatures: [{{kind: numeric, name: p}}]\nlabel: {{column: y}}"
+    with pytest.raises(ColonnadeError, match="the spec's name should be letters and digits, .* Received: "):
+        FeatureSpec.from_yaml(text)
+
+
+@pytest.mark.parametrize("name", ["a", "7", "clicks-2024.11_v2", "caf\u00e9"])
+def test_names_of_folders(name: str) -> None:
+    assert FeatureSpec.from_yaml(f"{{name: '{name}', features: [{{kind: numeric, name: p}}], label: {{column: y}}}}").name == name
+
+
 def test_a_missing_file_and_an_unknown_data_set(tmp_path: Path) -> None:
     with pytest.raises(ColonnadeError, match="There is no spec file .*--dataset"):
         FeatureSpec.load(tmp_path / "none.yaml")

@@ -60,6 +60,14 @@ def test_another_spec_names_both_and_the_command(copy: Path, tiny_spec: FeatureS
         assert part in refusal
 
 
+def test_commands_stand_a_path_with_blanks(copy: Path) -> None:
+    place = copy.rename(copy.with_name("my data; x"))
+    refusal = _refusal(place, get_dataset("movielens_100k"))
+    assert f"rm -r '{place}' && python -m preprocessing.task --dataset movielens_100k --output '{place}'" in refusal
+    (place / "statistics.json").write_text("{")
+    assert f"rm -r '{place}' && " in _refusal(place)
+
+
 def test_truncated_missing_and_damaged(copy: Path) -> None:
     shard = copy / "train-00000-of-00001.parquet"
     size = shard.stat().st_size
