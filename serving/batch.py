@@ -49,6 +49,9 @@ def answer_one(work: Work, source: Path, output: Path) -> str:
     """Answers the rows of one file and returns a line that says so; mistakes are told before TensorFlow is imported."""
     job = work.job(output.suffix)
     check_files(job, source, output)
+    from serving.writers import check_output
+
+    check_output(output)
     load_tensorflow()
     from serving.versions import load_model
 

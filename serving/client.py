@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     job = _job(flags, spec)
     suffix = f".{flags.format}" if flags.format else ""
     check_files(job, flags.input, flags.output, suffix)
+    from serving.writers import check_output
+
+    check_output(flags.output)
     check_listening(endpoint)
     load_tensorflow()
     with RemoteModel(flags.endpoint, flags.model_name, flags.version, flags.timeout_seconds, flags.batch_size) as model:
@@ -56,8 +59,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise ColonnadeError(f"--format is for standard input (--input -); the name of {str(flags.input)!r} tells its format.")
     flags.k = _K if flags.k is None else flags.k
     for flag in ("k", "batch_size", "in_flight", "timeout_seconds"):
-        if not getattr(flags, flag) > 0:
-            raise ColonnadeError(f"--{flag} should be above 0. Received: {getattr(flags, flag)}.")
+        if not 0 < getattr(flags, flag) < 2**31:
+            raise ColonnadeError(f"--{flag} should be above 0 and below 2**31. Received: {getattr(flags, flag)}.")
 
 
 def _parser() -> CommandParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,41 @@ def header(path: Path, row: bytes, usual: str) -> tuple[list[str], str]:
     if not names:
         raise ColonnadeError(f"Input file {str(path)!r} cannot be read: its first line is no header in UTF-8 ({problem}).")
     return unique(path, names), found
+
+
+def without_blanks(
+    path: Path, rows: list[bytes], names: list[str], delimiter: str, quoting: bool, known: Collection[str], hint: str
+) -> tuple[list[str], str, bool]:
+    """Returns the names of a file's columns, its delimiter and whether quotes protect: with ", " for a delimiter, such as UCI's files have.
+
+    Where blanks keep no name of the header from being `known`, all are returned as they are.
+
+    Args:
+        path: Of the file, for messages.
+        rows: The first block, with its header.
+        names: What the header says.
+        delimiter: That cuts it.
+        quoting: Whether double quotes protect delimiters and line ends.
+        known: Names that columns of features have.
+        hint: How else the file may be read, for messages.
+
+    Raises:
+        ColonnadeError: Blanks hide columns of features, and it is not plain what else they are part of.
+    """
+    bare = [name.strip().strip('"') for name in names]
+    if len(set(known).intersection(bare)) <= len(set(known).intersection(names)):
+        return names, delimiter, quoting
+    texts = [row.decode(errors="replace") for row in rows[:_LOOKED_AT]]
+    if not any('"' in text for text in texts):
+        cut = [text.split(f"{delimiter} ") for text in texts]
+        if cut[0] == bare and 2 * sum(len(values) == len(bare) for values in cut) > len(cut):
+            return unique(path, bare), f"{delimiter} ", False
+        if not any(f"{delimiter} " in text or f" {delimiter}" in text for text in texts[1:]):
+            return unique(path, bare), delimiter, quoting
+    raise ColonnadeError(
+        f"Input file {str(path)!r} has blanks or quotes around the names of columns: {', '.join(map(repr, names[:20]))}. "
+        f"Write each right beside its delimiter {delimiter!r}, and the values too.{hint}"
+    )
 
 
 def is_quoted(layout: TextTable) -> bool:

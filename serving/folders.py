@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from feature_specs.command import load_tensorflow
 from feature_specs.errors import ColonnadeError
+from feature_specs.sources import is_hidden
 from serving.files import check_files, run_job
 from serving.jobs import Work
 from serving.rejects import NoRowsError, count_rows
@@ -55,7 +56,7 @@ def pairs_of(inputs: Sequence[str], output: Path) -> list[Pair]:
     for source in dict.fromkeys(path for given in inputs for path in _found(given)):
         name = _output_name(source)
         if name in found:
-            raise ColonnadeError(f"Inputs {found[name]!r} and {source!r} would both be written to {name!r}. Use two folders.")
+            raise ColonnadeError(f"Inputs {found[name]!r} and {str(source)!r} would both be written to {name!r}. Use two folders.")
         if source.resolve() == (output / name).resolve():
             raise ColonnadeError(f"--output {str(output)!r} is the folder of the input {str(source)!r}. Give another folder.")
         found[name] = str(source)
@@ -184,7 +185,7 @@ def _found(given: str) -> list[Path]:
         return sorted(found)
     if path.exists() or not glob.has_magic(given):
         return [path]
-    found = [Path(one) for one in glob.glob(given, recursive=True) if Path(one).is_file()]
+    found = [one for one in map(Path, glob.glob(given, recursive=True)) if one.is_file() and not is_hidden(one.name)]
     if not found:
         raise ColonnadeError(f"No file is like {given!r}. Give files, folders or quoted globs.")
     return sorted(found)
@@ -192,7 +193,7 @@ def _found(given: str) -> list[Path]:
 
 def _is_data(path: Path) -> bool:
     # Such as what an earlier job has written beside its outputs.
-    return not path.name.startswith((".", "_")) and not path.name.endswith(_REJECTED) and Path(_plain(path)).suffix in _READ
+    return not is_hidden(path.name) and not path.name.endswith(_REJECTED) and Path(_plain(path)).suffix in _READ
 
 
 def _is_several(given: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feature_specs.errors import ColonnadeError
+from feature_specs.features import MultiValuedFeature
 from feature_specs.sources import TextTable
 from feature_specs.spec import FeatureSpec
 from serving import delimited
@@ -42,6 +44,7 @@ class Rows(NamedTuple):
 
 Reader = Callable[[Path, Rejects], Iterator[Rows]]
 _STDIN = Path("-")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
 def source_layout(spec: FeatureSpec) -> TextTable:
@@ -77,18 +80,31 @@ def find_reader(path: Path, spec: FeatureSpec | None = None, like_source: bool =
         ColonnadeError: The file is missing, empty or of no known format.
     """
     if path == _STDIN:
-        return _READERS[suffix or ".jsonl"]
+        return _reader_of(suffix or ".jsonl", spec)
     if not path.is_file():
         raise ColonnadeError(f"There is no input file {str(path)!r}. Give a CSV, TSV, JSON lines or Parquet file.")
     suffix = suffix or (path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix)
-    if not like_source and suffix not in _READERS:
+    if not like_source and suffix not in (*_DELIMITERS, *_READERS):
         raise ColonnadeError(
-            f"Input file {str(path)!r} is of no known format. Received the suffix {suffix!r}; expected one of {', '.join(_READERS)}, "
-            f"text also with .gz. Convert or rename the file.{layout_hint(spec) if spec else ''}"
+            f"Input file {str(path)!r} is of no known format. Received the suffix {suffix!r}; expected one of "
+            f"{', '.join((*_DELIMITERS, *_READERS))}, text also with .gz. Convert or rename the file.{layout_hint(spec) if spec else ''}"
         )
     if path.stat().st_size == 0:
         raise NoRowsError(f"Input file {str(path)!r} is empty.")
-    return _READERS[suffix] if spec is None or not like_source else _read_source(source_layout(spec), spec.label.column)
+    if spec is not None and like_source:
+        return _read_source(source_layout(spec), spec)
+    return _reader_of(suffix, spec)
+
+
+def _reader_of(suffix: str, spec: FeatureSpec | None) -> Reader:
+    return _read_csv(_DELIMITERS[suffix], spec) if suffix in _DELIMITERS else _READERS[suffix]
+
+
+def _known(spec: FeatureSpec) -> set[str]:
+    """Returns the names that columns of features, and of their weights, may have in a file."""
+    read = [feature for feature in spec.features if feature.raw_inputs]
+    names = {name for feature in read for name in (feature.name, feature.raw_column)}
+    return names | {feature.weights for feature in read if isinstance(feature, MultiValuedFeature) and feature.weights}
 
 
 def read_rows(path: Path, rejects: Rejects, spec: FeatureSpec | None = None, like_source: bool = False, suffix: str = "") -> Iterator[Rows]:
@@ -136,32 +152,39 @@ class _Arriving:
         return stream.read1(size)
 
 
-def _read_csv(usual: str) -> Reader:
+def _read_csv(usual: str, spec: FeatureSpec | None) -> Reader:
+    known, hint = (_known(spec), layout_hint(spec)) if spec else (set[str](), "")
+
     def read(path: Path, rejects: Rejects) -> Iterator[Rows]:
-        names, delimiter = None, usual
+        names, delimiter, quoting = None, usual, True
         with _opened(path) as (stream, share):
             for block in read_blocks(stream, quoting=True):
                 if names is None:
-                    names, delimiter = delimited.header(path, block.rows()[0], usual)
+                    rows = block.rows()
+                    names, delimiter = delimited.header(path, rows[0], usual)
+                    names, delimiter, quoting = delimited.without_blanks(path, rows, names, delimiter, quoting, known, hint)
                     block = block.without_first()
                 if len(block.starts):
-                    table, lines = delimited.parse(path, block, names, delimiter, rejects)
+                    table, lines = delimited.parse(path, block, names, delimiter, rejects, quoting)
                     yield Rows(table, lines, share())
 
     return read
 
 
-def _read_source(layout: TextTable, label: str | None) -> Reader:
+def _read_source(layout: TextTable, spec: FeatureSpec) -> Reader:
     def read(path: Path, rejects: Rejects) -> Iterator[Rows]:
-        names, quoting = None, delimited.is_quoted(layout)
+        names, delimiter, quoting = None, layout.delimiter, delimited.is_quoted(layout)
         with _opened(path) as (stream, share):
             text: Any = stream if layout.encoding == "utf-8" else codecs.EncodedFile(stream, "utf-8", layout.encoding)
             for block in read_blocks(text, quoting=quoting):
                 if names is None:
-                    names = delimited.source_columns(path, block.rows(), layout, label)
+                    rows = block.rows()
+                    names = delimited.source_columns(path, rows, layout, spec.label.column)
+                    if layout.header and layout.columns is None:
+                        names, delimiter, quoting = delimited.without_blanks(path, rows, names, delimiter, quoting, _known(spec), "")
                     block = block.without_first() if layout.header else block
                 if len(block.starts):
-                    table, lines = delimited.parse(path, block, names, layout.delimiter, rejects, quoting)
+                    table, lines = delimited.parse(path, block, names, delimiter, rejects, quoting)
                     yield Rows(table, lines, share())
 
     return read
@@ -174,6 +197,8 @@ def _read_json_lines(path: Path, rejects: Rejects) -> Iterator[Rows]:
             for line, text in zip(block.lines.tolist(), block.rows(), strict=True):
                 try:
                     record = json.loads(text)
+                    if _SURROGATE.search(text):  # a pair, or half of one, which Arrow does not take
+                        json.dumps(record, ensure_ascii=False).encode()
                     problem = "" if isinstance(record, dict) else f"expected a JSON object, received {type(record).__name__}"
                 except (ValueError, RecursionError) as error:
                     problem = f"invalid JSON: {error}"
@@ -183,6 +208,10 @@ def _read_json_lines(path: Path, rejects: Rejects) -> Iterator[Rows]:
                     records.append(record)
                     lines.append(line)
             names = dict.fromkeys(name for record in records for name in record)
+            if not names:  # a table without columns has no rows
+                for line in lines:
+                    rejects.add(path, line, "expected some column, received none", "{}")
+                continue
             columns = {name: from_python([record.get(name) for record in records]) for name in names}
             yield Rows(pa.table(columns), np.array(lines, np.int64), share())
 
@@ -196,9 +225,8 @@ def _read_parquet(path: Path, rejects: Rejects) -> Iterator[Rows]:  # noqa: ARG0
             yield Rows(pa.Table.from_batches([batch]), np.arange(first, done) + 1, done / file.metadata.num_rows)
 
 
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _READERS: dict[str, Reader] = {
-    ".csv": _read_csv(","),
-    ".tsv": _read_csv("\t"),
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
     ".json": _read_json_lines,

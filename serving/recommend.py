@@ -80,8 +80,8 @@ def retrieving(export_dir: str | Path, k: int, include_seen: bool, batch_size: i
         ColonnadeError: There is no export of a matching model, or a flag is wrong.
     """
     for flag, value in (("k", k), ("batch_size", batch_size)):
-        if value < 1:
-            raise ColonnadeError(f"--{flag} should be 1 or more. Received: {value}.")
+        if not 0 < value < 2**31:
+            raise ColonnadeError(f"--{flag} should be above 0 and below 2**31. Received: {value}.")
     version = find_version(export_dir)
     if not load_spec(version).is_matching:
         raise ColonnadeError(f"Export {str(version)!r} is of a ranking model, which retrieves no items. Score pairs with serving.predict.")

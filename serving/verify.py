@@ -146,7 +146,7 @@ def _has_layout(spec: FeatureSpec, source: Path) -> bool:
     name, columns = source.name.removesuffix(".gz"), set(spec.column_types) - {spec.label.weight}
     match spec.source.rows:
         case TextTable() as rows:
-            return not name.endswith(_TYPED) and (not rows.header or columns <= _header(source, rows.delimiter))
+            return not name.endswith(_TYPED) and (not rows.header or columns <= _header(source, rows))
         case ParquetTable():
             return name.endswith(".parquet") and columns <= _schema(source)
         case JsonLinesTable():
@@ -173,10 +173,12 @@ def _schema(path: Path) -> set[str]:
         return set()  # whoever reads the rows says what is wrong with them
 
 
-def _header(path: Path, delimiter: str) -> set[str]:
+def _header(path: Path, layout: TextTable) -> set[str]:
     try:
         with gzip.open(path, "rt", errors="replace") if path.suffix == ".gz" else path.open(errors="replace") as lines:
-            return set(next(csv.reader(lines, delimiter=delimiter), []))
+            if layout.quoting and len(layout.delimiter) == 1:
+                return set(next(csv.reader(lines, delimiter=layout.delimiter), []))
+            return set(next(lines, "").rstrip("\n").split(layout.delimiter))
     except (OSError, EOFError, csv.Error):
         return set()  # whoever reads the rows says what is wrong with them
 

@@ -30,7 +30,9 @@ def find_version(export_dir: str | Path) -> Path:
     found = [number for number in numbered(path) if (path / str(number) / "saved_model.pb").is_file()]
     if not found:
         what = "has no exported version" if path.is_dir() else "does not exist"
-        raise ColonnadeError(f"Export folder {str(path)!r} {what}. A finished run has them in RUN_DIR/export.")
+        inside = path / "export"
+        advice = f"Did you mean {str(inside)!r}?" if inside.is_dir() else "A finished run has them in RUN_DIR/export."
+        raise ColonnadeError(f"Export folder {str(path)!r} {what}. {advice}")
     return path / str(found[-1])
 
 

@@ -231,17 +231,9 @@ _WRITERS: dict[str, Callable[[BinaryIO], Writer]] = {
 }
 
 
-@contextlib.contextmanager
-def open_writer(path: Path) -> Iterator[Writer]:
-    """Gives a writer for the format of `path`, told by its suffix; the file is renamed into place when the block ends without an error.
-
-    The path "-" is standard output, as JSON lines; there each row shows as soon as it is written.
-
-    Raises:
-        ColonnadeError: The format is not known, or the folder does not exist.
-    """
+def check_output(path: Path) -> None:
+    """Raises ColonnadeError where `path` tells no format, or its folder does not exist; "-" is standard output."""
     if path == Path("-"):
-        yield _Flushing(sys.stdout.buffer)
         return
     if path.suffix not in _WRITERS:
         raise ColonnadeError(
@@ -249,8 +241,24 @@ def open_writer(path: Path) -> Iterator[Writer]:
         )
     if not path.parent.is_dir():
         raise ColonnadeError(f"The folder {str(path.parent)!r} of the output does not exist. Make it first.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+
+
+@contextlib.contextmanager
+def open_writer(path: Path) -> Iterator[Writer]:
+    """Gives a writer for the format of `path`, told by its suffix; the file is renamed into place when the block ends without an error.
+
+    The path "-" is standard output, as JSON lines; there each row shows as soon as it is written.
+
+    Raises:
+        ColonnadeError: The format is not known, the folder does not exist, or the machine does not take the file, or others beside it.
+    """
+    check_output(path)
+    if path == Path("-"):
+        yield _Flushing(sys.stdout.buffer)
+        return
+    temporary = ""
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         with os.fdopen(handle, "wb") as file:
             writer = _WRITERS[path.suffix](file)
             try:
@@ -259,8 +267,11 @@ def open_writer(path: Path) -> Iterator[Writer]:
                 writer.close()
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        if temporary:
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise ColonnadeError(f"Output {str(path)!r} cannot be written: {error}. Make room, or give another path.") from error
         raise
 
 

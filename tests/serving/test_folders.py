@@ -156,7 +156,7 @@ def test_mistakes_are_told_before_anything_is_written(exported: Path, source: Pa
 
 
 def test_outputs_have_names_that_tell_their_format(tmp_path: Path) -> None:
-    for name in ("u.data", "rows.json", "part-0.parquet", "x.csv.gz"):
+    for name in ("_SUCCESS", "_rows.csv", "u.data", "rows.json", "part-0.parquet", "x.csv.gz"):
         (tmp_path / name).touch()
     names = [Path(pair.output).name for pair in pairs_of([str(tmp_path / "*")], tmp_path / "out")]
     assert names == ["part-0.parquet", "rows.jsonl", "u.data.csv", "x.csv"]

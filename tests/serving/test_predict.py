@@ -159,9 +159,14 @@ def test_a_broken_export(exported: Path, flat: Path, tmp_path: Path) -> None:
         predict_file(tmp_path / "export", flat, tmp_path / "out.csv")
 
 
-def test_an_output_that_is_a_folder_or_the_input_is_refused(exported: Path, flat: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_is_refused(exported: Path, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ColonnadeError, match="is a folder. Give the path of a file"):
         predict_file(exported, flat, tmp_path)
+    monkeypatch.delattr("serving.batch.load_tensorflow")  # which takes seconds: these are told before
+    with pytest.raises(ColonnadeError, match="Received the suffix '.xls'; expected one of .csv"):
+        predict_file(exported, flat, tmp_path / "scores.xls")
+    with pytest.raises(ColonnadeError, match="folder .* of the output does not exist"):
+        predict_file(exported, flat, tmp_path / "gone" / "scores.csv")
     (tmp_path / "link.csv").symlink_to(flat)
     with pytest.raises(ColonnadeError, match="is the input itself"):
         predict_file(exported, flat, tmp_path / "link.csv")
@@ -173,6 +178,7 @@ def test_an_output_that_is_a_folder_or_the_input_is_refused(exported: Path, flat
     [
         (["--export_dir", "gone"], 1, "error: Export folder 'gone' does not exist. A finished run has them in RUN_DIR/export"),
         (["--export_dir", "."], 1, "error: Export folder '.' has no exported version."),
+        (["--export_dir", "run"], 1, "error: Export folder 'run' has no exported version. Did you mean 'run/export'?"),
         (["--input", "gone.csv"], 1, "error: There is no input file 'gone.csv'."),
         (["--input", "empty.csv"], 1, "error: Input file 'empty.csv' is empty."),
         (["--input", "rows.inter"], 1, "error: Input file 'rows.inter' is of no known format. Received the suffix '.inter'"),
@@ -181,6 +187,7 @@ def test_an_output_that_is_a_folder_or_the_input_is_refused(exported: Path, flat
     ],
 )
 def test_mistakes_are_one_line(exported: Path, flat: Path, tmp_path: Path, flags: list[str], status: int, message: str) -> None:
+    (tmp_path / "run" / "export").mkdir(parents=True)
     (tmp_path / "empty.csv").touch()
     (tmp_path / "rows.inter").write_text("a")
     given = ["--export_dir", str(exported), "--input", flat.name, "--output", "out.csv", *flags]

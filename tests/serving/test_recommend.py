@@ -149,9 +149,9 @@ def test_users_whom_the_model_does_not_know_are_set_aside(strings: DataDirectory
 
 def test_mistakes_are_told(matching: Path, exported: Path, users: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
-    for flag, arguments in (("k", {"k": 0}), ("batch_size", {"batch_size": 0})):
-        with pytest.raises(ColonnadeError, match=f"--{flag} should be 1 or more. Received: 0"):
-            recommend_file(matching, users, output, **arguments)
+    for flag, value in (("k", 0), ("k", 2**31), ("batch_size", 0), ("batch_size", 10**20)):
+        with pytest.raises(ColonnadeError, match=rf"--{flag} should be above 0 and below 2\*\*31. Received: {value}"):
+            recommend_file(matching, users, output, **{flag: value})
     with pytest.raises(ColonnadeError, match=r"is of a ranking model, which retrieves no items. Score pairs with serving.predict"):
         recommend_file(exported, users, output)
     with pytest.raises(ColonnadeError, match="There is no input file"):

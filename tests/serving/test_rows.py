@@ -204,15 +204,26 @@ def test_bad_json_lines_are_set_aside(tmp_path: Path) -> None:
         '{"age": 1e400, "item": "b"}',
         '{"places": 3}',
         '{"age": 1' + "0" * 400 + "}",
+        r'{"item": "\ud800"}',
+        r'{"item": "b", "note": "\uDFFF", "\udfff": 1}',
+        r'{"item": "\ud83d\ude00"}',
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     raw, rejected, _ = read(tmp_path / "rows.jsonl", batch_size=100)
-    assert raw["item"] == [b"a"]
-    assert sorted(record["line"] for record in rejected) == [2, 3, 4, 5, 6, 7, 8]
+    assert raw["item"] == [b"a", "\U0001f600".encode()]
+    assert sorted(record["line"] for record in rejected) == [2, 3, 4, 5, 6, 7, 8, 9, 10]
     reasons = {record["line"]: record["reason"] for record in rejected}
     assert reasons[2].startswith("invalid JSON")
+    assert "surrogates not allowed" in reasons[9]
     assert reasons[3] == "expected a JSON object, received list"
     assert reasons[5] == "column 'item': expected string, received True"
+
+
+def test_objects_without_a_key_are_set_aside_where_no_other_has_one(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n\n{}\n")
+    raw, rejected, _ = read(tmp_path / "rows.jsonl")
+    assert raw["item"] == []
+    assert [(record["line"], record["reason"]) for record in rejected] == [(n, "expected some column, received none") for n in (1, 3)]
 
 
 def test_a_stray_quote_costs_its_own_line_only(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import serving.verify
 import trainer.estimator
-from feature_specs import ColonnadeError, FeatureSpec
+from feature_specs import ColonnadeError, FeatureSpec, Source, TextTable
 from preprocessing.artifacts import DataDirectory
 from serving.checks import accepted
 from serving.compared import RankingScores
@@ -132,6 +132,10 @@ def test_layouts_are_told_apart(tiny_spec: FeatureSpec, tiny_files: Path, tmp_pa
     (tmp_path / "all.csv").write_text(",".join(columns) + "\n")
     assert serving.verify.own_files(plain, tmp_path / "all.csv") == [str(tmp_path / "all.csv")]
     assert serving.verify.own_files(plain, tmp_path / "flat.csv") == []
+    spaced = plain.model_copy(update={"source": Source(rows=TextTable(delimiter=", "))})
+    (tmp_path / "spaced.csv").write_text(", ".join(columns) + "\n")
+    assert serving.verify.own_files(spaced, tmp_path / "spaced.csv") == [str(tmp_path / "spaced.csv")]
+    assert serving.verify.own_files(spaced, tmp_path / "all.csv") == []
     assert np.all([not serving.verify.own_files(plain, tmp_path / f"rows{suffix}") for suffix in (".parquet", ".jsonl.gz")])
 
 

@@ -99,6 +99,53 @@ def test_other_files_are_answered_with_the_flag(tmp_path: Path) -> None:
         find_reader(tmp_path / "ratings.dat", typed, like_source=True)
 
 
+UCI = "user, film, stars, at, kept\n1, Am\u00e9lie, 5, 5, x\n2, b, 3, 6, \n, a c, 4, 7, y\n"
+
+
+def flat(path: Path, text: str, spec: FeatureSpec, like_source: bool = False) -> tuple[list[Any], list[Any]]:
+    """Returns the films of a file, and its column `kept`."""
+    path.write_text(text, encoding="utf-8")
+    with Rejects(path.with_name("aside")) as rejects:
+        batches = list(read_batches(path, spec, rejects, 2, like_source))
+    films = [film for batch in batches for film in batch.raw["film"].numpy().tolist()]
+    return films, [kept for batch in batches for kept in batch.table["kept"].to_pylist()]
+
+
+@pytest.mark.parametrize("like_source", [False, True])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_blank_behind_each_delimiter_belongs_to_it(tmp_path: Path, mark: str, like_source: bool) -> None:
+    spec = spec_of().model_copy(update={"source": Source(rows=TextTable(delimiter=mark))})
+    films, kept = flat(tmp_path / "rows.csv", UCI.replace(",", mark), spec, like_source)
+    assert films == ["Am\u00e9lie".encode(), b"b", b"a c"]
+    assert kept == [b"x", b"", b"y"]
+
+
+def test_blanks_in_the_header_alone_are_no_part_of_names(tmp_path: Path) -> None:
+    films, kept = flat(tmp_path / "rows.csv", "user, film ,stars, at,kept\n1,a b,5,5,x\n2,b,3,6,y\n", spec_of())
+    assert (films, kept) == ([b"a b", b"b"], [b"x", b"y"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'user, film, kept\n1, "a, b", x\n',
+        '"user", "film", "kept"\n"1", "a", "x"\n',
+        "user , film , kept\n1 , a , x\n",
+        "user, film, kept\n1, a,x\n2,b ,y\n3,c, z\n",
+    ],
+)
+def test_blanks_that_may_mean_two_things_are_refused(tmp_path: Path, text: str) -> None:
+    hint = "delimiter ', ', a header, the spec's columns.* is read by `python -m serving.predict --source_layout`"
+    with pytest.raises(ColonnadeError, match="blanks or quotes around the names of columns: .*'.* Write each right beside.*" + hint):
+        flat(tmp_path / "rows.csv", text, spec_of(delimiter=", "))
+
+
+def test_names_with_blanks_are_kept_where_the_spec_has_them(tmp_path: Path) -> None:
+    film = CategoricalFeature(name="film", column=" film", encoding=Hash(num_buckets=9))
+    spec = spec_of().model_copy(update={"features": (film,), "source": Source()})
+    assert flat(tmp_path / "rows.csv", "user, film,kept\n1, a,x\n", spec) == ([b" a"], [b"x"])
+
+
 @pytest.mark.parametrize("spec", all_datasets().values(), ids=lambda spec: spec.name)
 def test_built_in_data_sets_have_such_a_layout(spec: FeatureSpec) -> None:
     layout = source_layout(spec)

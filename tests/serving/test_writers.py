@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -134,6 +135,20 @@ def test_nothing_appears_before_the_end_and_what_was_there_stays_until_then(tmp_
         fail_midway()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+def test_a_disk_that_is_full_is_told_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    def fill() -> None:
+        with open_writer(tmp_path / name) as writer:
+            writer.write(pa.table({"a": [1]}))
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ColonnadeError, match=f"Output '.*{name}' cannot be written: .*No space left on device. Make room, or give"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ColonnadeError, match="cannot be written: .*File name too long"):
+        write(tmp_path / ("x" * 250 + name), [])
 
 
 def test_formats_and_folders_that_do_not_exist(tmp_path: Path) -> None:
