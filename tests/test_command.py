@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from feature_specs import ColonnadeError
@@ -46,3 +49,19 @@ def test_a_users_mistake_is_one_line_and_status_1(capsys: pytest.CaptureFixture[
         run_command(main)
     assert exit_info.value.code == 1
     assert capsys.readouterr().err == "error: the file is not there. Make it.\n"
+
+
+def test_what_the_machine_refuses_is_one_line_and_nothing_else_is(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "data/train")
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_command(main)
+    assert exit_info.value.code == 1
+    assert capsys.readouterr().err == "error: No space left on device: 'data/train'\n"
+
+    def wrong() -> int:
+        raise FileNotFoundError(errno.ENOENT, "forgotten")
+
+    with pytest.raises(FileNotFoundError, match="forgotten"):
+        run_command(wrong)

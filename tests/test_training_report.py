@@ -45,7 +45,7 @@ def _cell(subject: str, rows: int, ours: float, peer: float, **changed: Any) -> 
         "table_bytes": {"ours scalars float32": 2_000_000_000},
         "peers": {"DeepCTR": {"deepctr": "0.9.4"}},
         "failed": {},
-        "cores": 2,
+        "machine": "2 cores",
         "date": "2026-01-01",
         "versions": {"keras": "3"},
         "threads": 2,
@@ -55,10 +55,11 @@ def _cell(subject: str, rows: int, ours: float, peer: float, **changed: Any) -> 
 
 
 def test_the_page_says_what_holds_and_what_is_missed() -> None:
+    memory = {"memory": {"10000000": 2_300_000_000}, "table_bytes": {"10000000": 1_000_000_000}}
     results = {
         **_cell("deepfm", 10_000, 80.0, 100.0),
         **_cell("deepfm", 10_000_000, 120.0, 600.0),
-        **_cell("lazy_adam", 0, 0, 0, row="lazy_adam", milliseconds={"10000": [50.0], "10000000": [60.0]}, rates={}, memory={}),
+        **_cell("lazy_adam", 0, 0, 0, row="lazy_adam", milliseconds={"10000": [50.0], "10000000": [60.0]}, rates={}, **memory),
     }
     page = report(results)
     # The lower of 100 / 80 and 300 / 80.
@@ -67,12 +68,13 @@ def test_the_page_says_what_holds_and_what_is_missed() -> None:
     assert "would be 9.92 times as fast as DeepCTR; ours in bfloat16 is 6.67 times |" in page
     assert "bfloat16: times as fast as the faster peer | 1.67 | at least 1.3 | holds |" in page
     assert "bfloat16 pays on this machine: at 10,000 rows our steps take 0.75 of their time in float32." in page
-    assert "| DeepFM, scalars: our step at 10,000,000 rows to that at 10,000 | 1.50 | at most 1.25 | **missed** |" in page
-    assert "| lazy_adam: our step at 10,000,000 rows to that at 10,000 | 1.20 | at most 1.25 | holds |" in page
+    assert "our step at 10,000,000 rows to that at 10,000 | 1.50 | at most 1.25 | **missed**: 120.0 ms for 80.0 |" in page
+    assert "| lazy_adam (nfm, embedded): our step at 10,000,000 rows to that at 10,000 | 1.20 | at most 1.25 | holds |" in page
     # 12.09 GFLOP at 200 GFLOP/s are 60.5 ms.
-    assert "| DeepFM, scalars, 10,000 rows, float32: our step to its matrix products alone | 1.32 | at most 1.25 | **missed** |" in page
+    assert "our step to its matrix products alone | 1.32 | at most 1.25 | **missed**: 80.0 ms for 60.5; 4.4 ms too many |" in page
     assert "| DeepFM | 10,000 | scalars | 12.1 | 200 | 60.5 | 1.32 | 400 | 30.2 | 1.98 |" in page
     assert "| DeepFM, 10,000,000 rows: our peak memory beyond tables and slots | 1.00 GB | at most 1.2 GB | holds |" in page
+    assert "(nfm, embedded), 10,000,000 rows: our peak memory beyond tables and slots | 1.30 GB | at most 1.2 GB | **missed** |" in page
     assert "| DeepFM | 10,000 | 80.0 (80.0 - 80.0) | 60.0 (60.0 - 60.0) | 100.0 (99.0 - 101.0) |" in page
     assert "DeepCTR: deepctr 0.9.4" in page
     assert "### Prediction" not in page

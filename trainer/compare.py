@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def table(runs: Sequence[RunDirectory]) -> str:
     """Returns one line a run, the best test score first; a run that is not finished shows its last validation metrics."""
     results = [(run, run.result() if run.is_finished else None) for run in runs]
-    metrics = [_first(result) if result else (run.epochs() or [{"valid": {}}])[-1]["valid"] for run, result in results]
+    metrics = [_first(result) if result else _last_valid(run) for run, result in results]
     columns = [name for name in _COLUMNS if any(name in row for row in metrics)]
     columns += [name for begin in _MATCHING for name in dict.fromkeys(n for row in metrics for n in row) if name.startswith(begin)]
     lines = [("run", "model", "split", "epochs", *columns, "parameters", "examples/s", "train s")]
@@ -60,6 +60,11 @@ def _badness(metrics: Mapping[str, float | None]) -> float:
     return -found if found is not None else rmse if rmse is not None else float("inf")
 
 
+def _last_valid(run: RunDirectory) -> dict[str, float | None]:
+    """Returns the last validation metrics; none where the run is trained without evaluation."""
+    return next((line["valid"] for line in reversed(run.epochs()) if "valid" in line), {})
+
+
 def _first(result: Mapping[str, Any]) -> dict[str, float | None]:
     """Returns the test metrics, of the first protocol where there are several."""
     test = result["metrics"]["test"]
@@ -70,13 +75,13 @@ def plot(runs: Sequence[RunDirectory], path: Path) -> None:
     """Draws each run's validation loss and metric by epoch.
 
     Raises:
-        ColonnadeError: No run has finished an epoch.
+        ColonnadeError: No run has finished an epoch with an evaluation.
     """
     from matplotlib.figure import Figure
 
     histories = [(run, history) for run in runs if (history := [line for line in run.epochs() if "valid" in line])]
     if not histories:
-        raise ColonnadeError("None of these runs has finished an epoch. Wait for one, or name others.")
+        raise ColonnadeError("None of these runs has finished an epoch with an evaluation: there is nothing to draw. Name others, or wait.")
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, metrics in zip(figure.subplots(1, 2), (("log_loss", "rmse", "hit_rate@"), ("auc", "mae", "ndcg@")), strict=True):
         for run, history in histories:

@@ -15,7 +15,7 @@ from preprocessing.artifacts import DataDirectory
 from trainer.column_source import ColumnSource
 from trainer.config import RunConfig, TrainingConfig
 from trainer.data import ParquetBatches, element_spec
-from trainer.evaluation import SCORING_BATCH, finish_exporters, group_codes
+from trainer.evaluation import SCORING_BATCH, check_evaluated, finish_exporters, group_codes
 from trainer.exporters import BestExporter, FinalExporter, LatestExporter
 from trainer.fitting import fit_epochs
 from trainer.input_fns import InputFnBatches
@@ -25,7 +25,7 @@ from trainer.matching.batches import InteractionBatches
 from trainer.matching.side import MatchingSide, check_length, first_of
 from trainer.metrics import sigmoid
 from trainer.models.registry import check_kind, make_model
-from trainer.precision import precision_policy
+from trainer.precision import paying_precision, precision_policy
 from trainer.quantised import check_stored, exported_model, round_tables
 from trainer.run import RunDirectory
 from trainer.scoring import Scores
@@ -118,6 +118,7 @@ class Estimator:
         if self.task.name == "regression":
             self.loop.start_at(self.data.statistics["label"]["train"])
         if not has_checkpoint(run_dir):
+            config = config.model_copy(update={"data_digest": self.data.digest})
             warm_up(self.loop.model, [Estimator.load(path) for path in config.warm_start], config)
         self.run = RunDirectory.create(run_dir, config, self.data)
 
@@ -134,9 +135,7 @@ class Estimator:
         estimator._make_model_of_spec(run.config, run.path, run.table_rows, run.pretrained)
         return estimator
 
-    def _make_model_of_spec(
-        self, config: RunConfig, folder: Path, table_rows: Mapping[str, int], pretrained: Mapping[str, Path]
-    ) -> None:
+    def _make_model_of_spec(self, config: RunConfig, folder: Path, table_rows: Mapping[str, int], pretrained: Mapping[str, Path]) -> None:
         check_kind(config.model, self.spec)
         if self.spec.is_matching:
             self.matching = MatchingSide(self.spec, folder, table_rows, pretrained, config.training)
@@ -149,7 +148,7 @@ class Estimator:
         self.config, self.task = config, task
         keras.utils.set_random_seed(self.config.training.seed)
         tf.config.experimental.enable_op_determinism()
-        with precision_policy(self.config.training.mixed_precision):
+        with precision_policy(paying_precision(self.config.training.mixed_precision)):
             model = make_model(config.model, inputs, config.hyper_parameters)
             check_stored(model, config.export_dtype)
             self.loop = Loop(model, self.task, self.config.training, elements)
@@ -213,6 +212,7 @@ class Estimator:
             self.matching.fit_closed_form(self.data.shards("train"), self.loop.model)
 
     def _fit(self, train_spec: TrainSpec, eval_spec: EvalSpec | None) -> None:
+        self.run.check_own()
         fit = fit_epochs if self._columns is None else fit_steps
         fit(self, train_spec, eval_spec)
 
@@ -289,6 +289,7 @@ def train_and_evaluate(estimator: Estimator, train_spec: TrainSpec, eval_spec: E
     Killed at any point and called again, it goes on from the last checkpoint and ends with the same numbers, bit for bit (where an
     input_fn gives the same batches each time it is called).
     """
+    check_evaluated(estimator, eval_spec)
     estimator._fit(train_spec, eval_spec)
     data: Any = eval_spec.split if eval_spec.input_fn is None else eval_spec.input_fn
     history = [line for line in estimator.run.epochs() if "valid" in line]

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from feature_specs.errors import ColonnadeError
+from preprocessing.artifacts import DataDirectory
 from trainer.exporters import Evaluated, check_names
 from trainer.specs import EvalSpec
 
@@ -19,11 +21,50 @@ if TYPE_CHECKING:
 SCORING_BATCH = 2048
 
 
+def only_class(data: DataDirectory, split: str) -> int | None:
+    """Returns the label that all rows of a split have, where labels are 0 and 1 and it has one of them alone; else None."""
+    found = data.statistics.get("labels", {}).get(split)
+    if data.spec.label.task != "binary" or not found or found["min"] != found["max"]:
+        return None
+    return int(found["min"])
+
+
+def check_classes(data: DataDirectory, split: str) -> None:
+    """Raises a ColonnadeError where a split cannot pick the best epoch, as all of its labels are the same: before the first epoch."""
+    label = only_class(data, split)
+    if label is not None:
+        raise ColonnadeError(
+            f"The {split} split of {str(data.path)!r} cannot pick the best epoch: all of its {data.num_rows(split):,} rows have label "
+            f"{label}, and with one class auc is not defined. Change `split` in the spec (another type, other fractions or files), or give "
+            "more rows, and preprocess again."
+        )
+
+
+def check_evaluated(estimator: Estimator, eval_spec: EvalSpec) -> None:
+    """Checks the split that an estimator of a spec is evaluated on; see `check_classes`."""
+    if eval_spec.input_fn is None and isinstance(data := getattr(estimator, "data", None), DataDirectory):
+        check_classes(data, eval_spec.split)
+
+
 def keep_best(estimator: Estimator, metrics: Mapping[str, float], number: int) -> None:
-    """Keeps the present weights if their monitored metric is the best so far; `number` is that of the evaluation."""
+    """Keeps the present weights if their monitored metric is the best so far; `number` is that of the evaluation.
+
+    One that is not defined is no worse: it is printed, and patience does not count it.
+
+    Raises:
+        ColonnadeError: It is not defined, and never was.
+    """
     loop, task = estimator.loop, estimator.task
     position = loop.position
-    if task.is_better(metrics[task.monitor], position.best):
+    if np.isnan(metrics[task.monitor]):
+        is_finite = np.isfinite(metrics.get("log_loss", np.nan))
+        why = "the rows have labels of one class alone" if is_finite else "scores are not finite"
+        said = f"Evaluation {number}: {task.monitor} is not defined, as {why}"
+        if position.best is None:
+            fix = "Evaluate on more rows, or on others" if is_finite else "Lower --learning_rate, or look for extreme numbers in the data"
+            raise ColonnadeError(f"{said}. Nothing could pick the best weights. {fix}.")
+        print(f"{said}. It is left out: it can be no best one, and patience does not count it.", flush=True)
+    elif task.is_better(metrics[task.monitor], position.best):
         position.best, position.best_epoch, position.waited = metrics[task.monitor], number, 0
         loop.save_weights(estimator.run.best)
     else:

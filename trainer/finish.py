@@ -115,7 +115,9 @@ def _served(estimator: Estimator, test: Any) -> dict[str, Any]:  # noqa: ANN401 
 def _protocol(estimator: Estimator) -> str | dict[str, str]:
     """Returns what the test metrics mean; of several protocols, each."""
     anew = "; trained anew with the validation split for as many epochs" if estimator.run.config.training.refit else ""
-    ending = f"; best epoch by validation {estimator.task.monitor}{anew}; test scored once"
+    is_picked = estimator.loop.position.best_epoch >= 0
+    picked = f"best epoch by validation {estimator.task.monitor}" if is_picked else "last epoch, as none was picked by validation"
+    ending = f"; {picked}{anew}; test scored once"
     if estimator.matching is None:
         return f"{estimator.spec.split.type} split{ending}"
     texts = {name: text + ending for name, text in estimator.matching.protocol_texts("test").items()}

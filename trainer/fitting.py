@@ -44,12 +44,13 @@ def _fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec
     if closed_form:
         epochs = 1
     train = estimator.batches("train", batch_size=config.batch_size, shuffle=True)
-    _check_profile(profile, int(loop.step), min(max_steps or math.inf, 0 if closed_form else epochs * train.num_batches))
+    _check_profile(profile, min(max_steps or math.inf, 0 if closed_form else epochs * train.num_batches))
     evaluated = _Evaluation(estimator, eval_spec) if eval_spec else None
     history = [line for line in run.epochs() if line["epoch"] <= loop.position.epoch]
     drawn = -math.inf  # so that the first epoch is drawn
     while True:
         position, number = loop.position, loop.position.epoch + 1
+        seconds = {"save": loop.take_seconds_saved()}  # the end of the epoch before
         started, first, last = time.perf_counter(), position.batch, train.num_batches
         if max_steps is not None:
             last = min(last, first + max(0, max_steps - int(loop.step)))
@@ -57,14 +58,16 @@ def _fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec
             estimator.fit_closed_form()
         else:
             train_epoch(loop, train, run.last, last, EpochProgress(number, epochs, train, first), profile)
-        seconds = {"train": time.perf_counter() - started, "input": loop.take_seconds_waited()}
-        seconds["step"] = seconds["train"] - seconds["input"]
+        saved = loop.take_seconds_saved()
+        seconds |= {"train": time.perf_counter() - started - saved, "input": loop.take_seconds_waited()}
+        seconds |= {"step": seconds["train"] - seconds["input"], "save": seconds["save"] + saved}
         out_of_steps = max_steps is not None and int(loop.step) >= max_steps
         if last < train.num_batches and not evaluated:
             loop.save(run.last)
             return
         rows = min(last * config.batch_size, train.num_rows)
         position.epoch, position.batch = number, 0
+        started = time.perf_counter()
         loop.finish_rows()
         line: dict[str, Any] = {
             "epoch": number,
@@ -74,7 +77,7 @@ def _fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec
             "seconds": seconds,
         }
         if evaluated:
-            line |= evaluated(line["loss"], line["examples_per_second"], seconds)
+            line |= evaluated(line["loss"], line["examples_per_second"], seconds, started)
             if position.waited:
                 loop.lower_rates()
             position.out_of_patience = position.waited >= (evaluated.spec.patience or config.patience)
@@ -90,12 +93,10 @@ def _fit_epochs(estimator: Estimator, train_spec: TrainSpec, eval_spec: EvalSpec
             return
 
 
-def _check_profile(profile: StepProfile, done: int, steps: float) -> None:
-    """Says where a profile cannot be had from a run of `steps` steps, of which some are done."""
+def _check_profile(profile: StepProfile, steps: float) -> None:
+    """Says where a profile cannot be had from a run of `steps` steps."""
     if profile.first > steps:
         raise ColonnadeError(f"--profile_steps begins at step {profile.first}, and the run has {steps:.0f} steps. Begin earlier.")
-    if 0 < profile.last <= done:
-        print(f"Steps {profile.first} to {profile.last} are done already: none is profiled.", flush=True)
 
 
 def train_epoch(
@@ -135,8 +136,7 @@ class _Evaluation:
         self.train = estimator.batches("train", shuffle=True)
         self.sampled_batches = -(-min(self.valid.num_rows, _MAX_TRAIN_SAMPLE) // SCORING_BATCH)
 
-    def __call__(self, loss: float, examples_per_second: float, seconds: dict[str, float]) -> dict[str, Any]:
-        started = time.perf_counter()
+    def __call__(self, loss: float, examples_per_second: float, seconds: dict[str, float], started: float) -> dict[str, Any]:
         loop, task = self.estimator.loop, self.estimator.task
         if not isinstance(task, RankingTask):
             return self._by_protocol(loss, examples_per_second, seconds, started)

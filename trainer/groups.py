@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import keras
 import tensorflow as tf
@@ -89,10 +89,11 @@ def optimizer_groups(model: RankingModel, config: TrainingConfig, step: tf.Varia
             raise ColonnadeError(f"{', '.join(given)} would do nothing: {why}. Leave it out.")
     tables = [layer for layer in model._flatten_layers() if isinstance(layer, StackedTable)]
     in_tables = {id(table.table) for table in tables}
+    in_wide = {id(variable) for layer in model.wide_layers for variable in layer.variables}
+    _check_kernels(model, in_tables if config.embedding_update == "dense" else in_tables | in_wide, config)
     tables = [table for table in tables if table.table.trainable]  # the optimizer would train frozen ones too
     if config.embedding_update == "dense":
         return [_dense_group(model, tables, config, step)]
-    in_wide = {id(variable) for layer in model.wide_layers for variable in layer.variables}
     dense = [variable for variable in model.trainable_variables if id(variable) not in in_tables]
     deep_tables = [table for table in tables if id(table) not in wide]
     rate = tf.Variable(config.learning_rate, dtype=tf.float32, trainable=False)
@@ -121,6 +122,13 @@ def _dense_group(model: RankingModel, tables: Sequence[StackedTable], config: Tr
     l2 = [config.embedding_l2 if id(variable) in in_tables else kernel_l2[place] for place, variable in enumerate(dense)]
     rate = tf.Variable(config.learning_rate, dtype=tf.float32, trainable=False)
     return OptimizerGroup(SGD([], rate, 0.0, step), _DENSE[config.optimizer](config.learning_rate), dense, l2, rate)
+
+
+def _check_kernels(model: RankingModel, without: Collection[int], config: TrainingConfig) -> None:
+    """Raises a ColonnadeError where kernels are to be penalised and there are none, but for the variables `without`."""
+    kernels = [variable for variable in model.trainable_variables if len(variable.shape) > 1 and id(variable) not in without]
+    if config.dense_l2 and not kernels:
+        raise ColonnadeError(f"dense_l2 would do nothing: {type(model).__name__} has no kernels, only tables and biases. Leave it out.")
 
 
 def _kernel_l2(variables: Sequence[keras.Variable], config: TrainingConfig) -> list[float]:

@@ -58,7 +58,7 @@ class Loop:
                 f"Row-wise embedding optimizers train on one replica. Received a strategy with {self.strategy.num_replicas_in_sync}."
             )
         self.position = Position()
-        self._seconds_waited = 0.0
+        self._seconds_waited = self._seconds_saved = 0.0
         with self.strategy.scope():
             self._some_rows = {name: _placeholder(spec) for name, spec in element_spec[0].items()}
             task.build(model, self._some_rows)
@@ -193,6 +193,11 @@ class Loop:
         total, self._seconds_waited = self._seconds_waited, 0.0
         return total
 
+    def take_seconds_saved(self) -> float:
+        """Returns the seconds that `save` took since the last call."""
+        total, self._seconds_saved = self._seconds_saved, 0.0
+        return total
+
     def take_loss_sum(self) -> float:
         """Returns the sum of all examples' losses since the last call; each counts its batch's mean where rows have weights."""
         total = float(self._loss_sum.numpy())
@@ -216,8 +221,10 @@ class Loop:
 
     def save(self, folder: Path) -> None:
         """Writes everything that resuming needs into `folder`, then lets go of the checkpoint before the last."""
+        started = time.perf_counter()
         self._position.assign(self.position.model_dump_json())
         _manager(folder, self.state).save(checkpoint_number=int(self.step))
+        self._seconds_saved += time.perf_counter() - started
 
     def restore(self, folder: Path) -> bool:
         """Reads the newest checkpoint of `folder`; returns whether there is one."""

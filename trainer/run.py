@@ -7,15 +7,21 @@ import json
 import math
 import platform
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from feature_specs.errors import ColonnadeError
+from feature_specs.locking import locked
 from feature_specs.spec import FeatureSpec
 from preprocessing.artifacts import DataDirectory, pretrained_file
 from trainer.config import RunConfig
 
+# What a run has before its first checkpoint: all of it is made anew from the data and the flags.
+_CREATED = ("transform_fn", "sample.parquet", "items.parquet", "spec.json", "versions.json", "config.json", "sample.tfrecord")
 _PACKAGES = ("tensorflow", "tensorflow-transform", "apache-beam", "keras", "numpy", "pandas", "pyarrow")
 
 
@@ -39,26 +45,38 @@ class RunDirectory:
     def create(cls, path: Path, config: RunConfig, data: DataDirectory | None) -> RunDirectory:
         """Returns the run at `path`: a new one, or the one that is there if it has the same configuration.
 
+        One with another configuration that never came to a checkpoint is replaced: mostly the settings were wrong, and are now mended.
+
         Args:
             path: Of the run.
             config: Of the run.
             data: What it is trained on; a run over columns has no data directory.
 
         Raises:
-            ColonnadeError: There is a run with another configuration or on other data, or something that is no run.
+            ColonnadeError: There is a run with another configuration or on other data, or something that is no run; or the directory cannot
+                be written.
         """
         config = config.model_copy(update={"data_digest": data.digest}) if data else config
-        if path.exists() and not path.is_dir():
-            raise ColonnadeError(f"{str(path)!r} is a file. Choose another --run_dir.")
+        with _writing(path):
+            return cls._create(path, config, data)
+
+    @classmethod
+    def _create(cls, path: Path, config: RunConfig, data: DataDirectory | None) -> RunDirectory:
+        _check_kind(path)
         if (path / "config.json").is_file():
             run = cls.open(path)
-            run.check_equal(config)
-            return run
-        if path.exists() and any(path.iterdir()):
-            raise ColonnadeError(f"{str(path)!r} is not empty and holds no run. Choose another --run_dir.")
+            if not (run.config.differences(config) and run._is_untouched):
+                run.check_equal(config)
+                return run
+            print(f"{path} is made anew: the run in it had other settings and no checkpoint yet.")
         # Made beside its place and renamed, so that a run directory has all of its parts or does not exist.
         partial = path.with_name(f".{path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
+        if (path / "config.json").is_file():
+            # A process that trains in it holds the lock, long before its first checkpoint.
+            with locked(path, f"Another process is training in {str(path)!r}, with other settings. Choose another --run_dir."):
+                path.rename(partial)
+            shutil.rmtree(partial)
         partial.mkdir(parents=True)
         if data:
             shutil.copytree(data.transform_fn, partial / "transform_fn")
@@ -94,6 +112,17 @@ class RunDirectory:
             raise ColonnadeError(
                 f"{str(path)!r} is no run directory, or a damaged one ({reason}). Choose another --run_dir, or delete it and train again."
             ) from error
+
+    @property
+    def _is_untouched(self) -> bool:
+        """Whether nothing is in it but what it was made with: no checkpoint, metric, event or export, and nothing of anybody else."""
+        vectors = {path.name for path in self.pretrained.values()}
+        files = (path.relative_to(self.path).parts[0] for path in self.path.rglob("*") if path.is_symlink() or not path.is_dir())
+        return not self.path.is_symlink() and all(name in _CREATED or name in vectors for name in files)
+
+    def check_own(self) -> None:
+        """Raises a ColonnadeError where another process has made the directory anew, with other settings, since it was opened."""
+        type(self).open(self.path).check_equal(self.config)
 
     def check_equal(self, config: RunConfig) -> None:
         """Raises a ColonnadeError naming the settings in which `config` differs from the run's."""
@@ -156,6 +185,33 @@ class RunDirectory:
         """Writes `result.json`, then `_SUCCESS`."""
         write_json(self.path / "result.json", result)
         _replace(self.path / "_SUCCESS", self.config.fingerprint + "\n")
+
+
+def check_place(path: Path) -> None:
+    """Raises a ColonnadeError where a run could not be written at `path`, found out by writing into the nearest folder that is there."""
+    with _writing(path):
+        _check_kind(path)
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        tempfile.TemporaryFile(dir=there).close()
+
+
+def _check_kind(path: Path) -> None:
+    """Raises a ColonnadeError where something is at `path` that is no run."""
+    if path.exists() and not path.is_dir():
+        raise ColonnadeError(f"{str(path)!r} is a file. Choose another --run_dir.")
+    if path.is_dir() and not (path / "config.json").is_file() and any(path.iterdir()):
+        raise ColonnadeError(f"{str(path)!r} is not empty and holds no run. Choose another --run_dir.")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Inside, what the system refuses is a clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise ColonnadeError(
+            f"Cannot write the run directory {str(path)!r}: {error.strerror or error}. Choose another --run_dir."
+        ) from error
 
 
 def write_json(path: Path, tree: object) -> None:

@@ -108,6 +108,6 @@ def _evaluate(estimator: Estimator, eval_spec: EvalSpec, number: int, train: _Ba
     keep_best(estimator, valid, number)
     run_exporters(estimator, eval_spec, valid)
     print(f"step {int(loop.step)}: loss {loss:.5f}  {summary_line(estimator, valid, speed, number)}{waiting(train.seconds)}", flush=True)
-    seconds = {**train.seconds, "evaluate": time.perf_counter() - started}
+    seconds = {**train.seconds, "save": loop.take_seconds_saved(), "evaluate": time.perf_counter() - started}
     train.seen, train.seconds = 0, dict.fromkeys(train.seconds, 0.0)
     return {"epoch": number, "step": int(loop.step), "loss": loss, "examples_per_second": speed, "seconds": seconds, "valid": valid}

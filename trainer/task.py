@@ -7,6 +7,7 @@ step is skipped that an earlier, killed start of the same command has finished.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from feature_specs.command import CommandParser, load_tensorflow, run_command
-from feature_specs.datasets import get_dataset
+from feature_specs.datasets import all_datasets, get_dataset
 from feature_specs.errors import ColonnadeError, did_you_mean
 from feature_specs.locking import locked
 from feature_specs.spec import FeatureSpec
@@ -26,6 +27,7 @@ from trainer.config import RunConfig, TableDtype, TrainingConfig, check_table_dt
 from trainer.huge_pages import restart_with_huge_pages
 from trainer.models.registry import find_model, get_model, hyper_parameters, list_models, resolve_hyper_parameters
 from trainer.recipes import Recipe, load_recipe
+from trainer.run import RunDirectory, check_place
 
 _DEFAULT_DATASET = {"ranking": "movielens_100k", "matching": "movielens_100k_implicit"}
 
@@ -40,26 +42,30 @@ def main(arguments: list[str] | None = None) -> int:
     if flags.model is None and flags.recipe in (None, "none"):
         raise ColonnadeError("--model is missing. Name one of --list_models, such as --model nfm.")
     recipe, spec, model = _what(flags)
-    if not (flags.summary or flags.plot_model):
+    is_described = flags.summary or flags.plot_model
+    if not is_described:
         recipe.check_start(flags.warm_start)
     settings, export_dtype = _settings(flags, recipe.values), check_table_dtype(flags.export_dtype)
     _training(settings)
     profile_steps = read_profile_steps(flags.profile_steps) if flags.profile_steps else None
-    restart_with_huge_pages("trainer.task")
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
     run_dir = Path(flags.run_dir) if flags.run_dir else Path("runs") / f"{spec.name}-{_run_name(recipe, model)}"
+    is_finished = os.path.isfile(run_dir / "_SUCCESS") and not is_described  # False, too, where one may not look
+    if not (is_described or is_finished):
+        check_place(run_dir)
+    restart_with_huge_pages("trainer.task")
     started = time.perf_counter()
     config = _config(model, spec, data_dir, settings, flags.warm_start, export_dtype)
     if recipe.values:
         values = ", ".join(f"{name}={value}" for name, value in recipe.values.items())
         print(f"Recipe {recipe.name}: {values} (flags win; --recipe none leaves it out).")
-    if (run_dir / "_SUCCESS").is_file() and not (flags.summary or flags.plot_model):
-        _show_finished(config, run_dir)
+    if is_finished:
+        _show_finished(config, run_dir, flags.input)
         if profile_steps:
             print("--profile_steps: no step was left to profile. Choose another --run_dir.")
         return 0
-    _preprocess(flags, spec, data_dir)
-    if flags.summary or flags.plot_model:
+    _preprocess(flags, spec, data_dir, config)
+    if is_described:
         return _describe(config, flags.summary, flags.plot_model)
     return _run(config, run_dir, started, profile_steps)
 
@@ -108,7 +114,9 @@ def _what(flags: argparse.Namespace) -> tuple[Recipe, FeatureSpec, str]:
     spec = FeatureSpec.load(flags.spec) if flags.spec else get_dataset(flags.dataset) if flags.dataset else None
     if spec is None and flags.recipe is None and info is not None:
         spec = get_dataset(_DEFAULT_DATASET[info.task])
-    recipe = load_recipe(flags.recipe, info.name if info else None, spec.name if spec else None)
+    # A user's spec that is called as a built-in one is other data, which nothing was tuned on.
+    built_in = spec is not None and all_datasets().get(spec.name) == spec
+    recipe = load_recipe(flags.recipe, info.name if info else None, spec.name if spec and built_in else None)
     model = flags.model or str(recipe.model)
     return recipe, spec or get_dataset(recipe.dataset or _DEFAULT_DATASET[find_model(model).task]), model
 
@@ -140,13 +148,17 @@ def _training(settings: dict[str, Any]) -> TrainingConfig:
         raise ColonnadeError(f"Training setting {str(name)!r}: {message}. Received: {problem['input']!r}.") from error
 
 
-def _preprocess(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path) -> None:
+def _preprocess(flags: argparse.Namespace, spec: FeatureSpec, data_dir: Path, config: RunConfig) -> None:
     """Runs the preprocessing job in a process of its own: importing TF-Transform changes what Keras means."""
     if (data_dir / "_SUCCESS").is_file():
-        DataDirectory.open(data_dir, expected=spec)
+        DataDirectory.open(data_dir, expected=spec).check_inputs(flags.input or ())
         if flags.input:
             print(f"{data_dir} is finished already: --input is not read again. Delete it, or choose another --data_dir, to build anew.")
         return
+    from trainer.trial import try_settings
+
+    # Ranges of values are the model's own affair: better refused now than after hours.
+    try_settings(config, spec)
     which = ["--spec", flags.spec] if flags.spec else ["--dataset", spec.name]
     inputs = ["--input", *flags.input] if flags.input else []
     command = [sys.executable, "-m", "preprocessing.task", *which, *inputs, "--output", str(data_dir)]
@@ -163,9 +175,12 @@ def _config(
     from trainer.matching.side import check_length
     from trainer.models.registry import check_kind
     from trainer.tasks import check_settings
+    from trainer.warm_start import check_takes_weights
 
     check_kind(name, spec)
     model = get_model(name)
+    if warm_start:
+        check_takes_weights(name, model)
     known = hyper_parameters(model)
     for key in settings:
         if key not in known and key not in TrainingConfig.model_fields:
@@ -192,15 +207,18 @@ def _config(
     )
 
 
-def _show_finished(config: RunConfig, run_dir: Path) -> None:
-    """Prints the result of a finished run with equal settings; its data may be gone, but must be no other."""
+def _show_finished(config: RunConfig, run_dir: Path, given: Sequence[str] | None) -> None:
+    """Prints the result of a finished run with equal settings; its data may be gone, but must be no other, nor made from other files."""
     from trainer.finish import print_result
-    from trainer.run import RunDirectory
 
     run = RunDirectory.open(run_dir)
     kept = (Path(config.data_dir) / "_SUCCESS").is_file()
-    digest = DataDirectory.open(config.data_dir).digest if kept else run.config.data_digest
-    run.check_equal(config.model_copy(update={"data_digest": digest}))
+    data = DataDirectory.open(config.data_dir) if kept else None
+    run.check_equal(config.model_copy(update={"data_digest": data.digest if data else run.config.data_digest}))
+    if data:
+        data.check_inputs(given or ())
+    elif given:
+        print(f"The data directory {config.data_dir} is gone: --input is not compared with what the run was trained on.")
     print(f"{run_dir} is finished already, with equal settings. Its result:")
     print_result(run)
 
@@ -217,12 +235,17 @@ def _describe(config: RunConfig, as_text: bool, as_picture: bool) -> int:
 
 def _run(config: RunConfig, run_dir: Path, started: float, profile_steps: tuple[int, int] | None) -> int:
     from trainer.estimator import Estimator, EvalSpec, TrainSpec, train_and_evaluate
+    from trainer.evaluation import check_classes, only_class
     from trainer.finish import finish_run, print_result
 
     data, training = DataDirectory.open(config.data_dir), config.training
     empty = [split for split in ("train", "valid", "test") if not data.num_rows(split)]
     if empty:
         raise ColonnadeError(f"{config.data_dir!r} has no {' and no '.join(empty)} rows. Change split.fractions in the spec.")
+    check_classes(data, "valid")
+    label = only_class(data, "test")
+    if label is not None:
+        print(f"All {data.num_rows('test'):,} rows of the test split have label {label}: auc and others will be undefined on it.")
     estimator = Estimator(config, run_dir)
     step = int(estimator.loop.step)
     if step:

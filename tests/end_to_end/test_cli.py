@@ -77,6 +77,7 @@ def _is_drawn(pixels: np.ndarray) -> bool:
         ("--model nfm --hparams activation=rule", 1, "activation=rule"),
         ("--model nfm --learning_rate nan", 1, "Training setting 'learning_rate'"),
         ("--model nfm --hparams threshold=1", 1, "Training setting 'threshold': input should be less than 1. Received: '1'"),
+        ("--model nfm --warm_start runs/a", 1, "Model 'nfm' does not begin with the weights of other runs. Leave out"),
         ("--model nfm --hparams positive_weight=0", 1, "Training setting 'positive_weight': input should be greater than 0"),
     ],
 )
@@ -176,7 +177,7 @@ def test_metrics_and_events_have_one_line_an_epoch(finished_run: Run) -> None:
         for metric in metrics:
             logged = [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in events.Tensors(f"metrics/{metric}")]
             written = [(line["step"], np.nan if line[split][metric] is None else line[split][metric]) for line in lines]
-            np.testing.assert_allclose(logged, written, rtol=1e-6, err_msg=f"{split} {metric}")
+            np.testing.assert_allclose(sorted(logged), written, rtol=1e-6, err_msg=f"{split} {metric}")
     best = max(lines, key=lambda line: line["valid"]["auc"])
     result = json.loads((finished_run.path / "result.json").read_text())
     assert result["best_epoch"] == best["epoch"]
@@ -207,6 +208,19 @@ def test_a_finished_run_says_so_and_changes_nothing(finished_run: Run, capsys: p
     assert {path: path.stat().st_mtime_ns for path in finished_run.path.rglob("*")} == before
 
 
+def test_other_files_than_the_data_was_made_from_are_refused(
+    finished_run: Run, tiny_files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    same = [str(path) for path in sorted(tiny_files.iterdir())]
+    (tmp_path / "new.csv").write_text("user,item,rating,time,price,clicks\n")
+    assert task.main([*finished_run.flags, "--input", *same]) == 0
+    for flags in (finished_run.flags, [*finished_run.flags, "--run_dir", str(tmp_path / "run")]):  # a finished run; finished data
+        message = _error(task.main, [*flags, "--input", str(tmp_path / "new.csv")], capfd)
+        assert "was built from other files: " in message
+        assert "received new.csv instead. Use another directory, or rebuild this one: rm -r" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_flags_on_a_run_name_what_differs(finished_run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     message = _error(task.main, [*finished_run.flags, "dropout=0.25", "--seed", "6"], capfd)
     assert "dropout: 0.5 != 0.25" in message
@@ -234,5 +248,10 @@ def test_compare_prints_every_run_and_draws_them(finished_run: Run, tmp_path: Pa
     assert re.search(r"^other +nfm +valid +3 ", out, re.MULTILINE)
     assert _is_drawn(_picture(picture))
     assert "no run directory" in _error(compare.main, [str(tmp_path / "none")], capfd)
+    lines = [json.loads(line) for line in (other / "metrics.jsonl").read_text().splitlines()]
+    unevaluated = "".join(json.dumps({name: value for name, value in line.items() if name != "valid"}) + "\n" for line in lines)
+    (other / "metrics.jsonl").write_text(unevaluated)
+    assert compare.main([str(other), str(finished_run.path), "--output", str(picture)]) == 0
+    assert re.search(r"^other +nfm +valid +3( +-)+$", capfd.readouterr().out, re.MULTILINE)
     (other / "metrics.jsonl").unlink()
     assert "has finished an epoch" in _error(compare.main, [str(other), "--output", str(picture)], capfd)

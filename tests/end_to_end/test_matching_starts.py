@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +68,13 @@ def test_a_start_that_picks_the_epoch_has_not_seen_the_validation_items(data: Da
     refit(second)
     assert second.loop.restore_weights(second.run.refitted)
     assert _equal(_values(second), refitted)
+
+
+def test_a_start_of_other_data_is_refused(data: DataDirectory, tmp_path: Path) -> None:
+    first = Estimator(_config(data), tmp_path / "first")
+    shutil.copytree(data.path, tmp_path / "data")
+    success = json.loads((tmp_path / "data" / "_SUCCESS").read_text())
+    (tmp_path / "data" / "_SUCCESS").write_text(json.dumps({**success, "digest": "0" * 64}))
+    with pytest.raises(ColonnadeError, match=r"--warm_start '.*first' was trained on other data .*: its ids mean other things"):
+        Estimator(_config(DataDirectory.open(tmp_path / "data"), first.run.path), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
