@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import numpy as np
@@ -83,18 +83,32 @@ class RestPort:
             ColonnadeError: The port is taken, or there is no such host.
         """
         await self._runner.setup()
+        self._connections = cast(web.Server, self._runner.server)  # as it is set up
         try:
-            await web.TCPSite(self._runner, self._host, self._asked).start()
+            self._listener = await asyncio.get_running_loop().create_server(self._connections, self._host, self._asked)
         except OSError as error:
             await self._runner.cleanup()
             raise ColonnadeError(
                 f"Cannot listen on {self._host}:{self._asked} for REST: {error.strerror}. Choose another --rest_port, or 0 for a free one."
             ) from error
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Takes no more requests and answers those that are in flight."""
+        """Takes no more requests, answers those that are in flight, and closes every connection."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._core.options.deadline_seconds
+        # asyncio forgets, open, what it has just accepted when a listener closes (python/cpython#109564): first no more is accepted.
+        for listening in self._listener.sockets:
+            loop.remove_reader(listening.fileno())
+        await _turns()
+        self._listener.close()
+        transports = [known.transport for known in self._connections.connections if known.transport is not None]
         await self._runner.cleanup()
+        while any(transport.get_write_buffer_size() for transport in transports) and loop.time() < until:
+            await asyncio.sleep(0.01)  # an answer is not sent yet to its last byte
+        for transport in transports:
+            transport.abort()
+        await _turns()
         self._threads.shutdown(wait=False)
 
     async def _metrics(self, request: web.Request) -> web.Response:
@@ -168,6 +182,12 @@ class RestPort:
         spec.signature_name = json_bodies.signature_name(request)
         answered = self._core.regress(spec, json_bodies.read_examples(request), call)
         return json_bodies.write_results(json_bodies.floats(answered.result))
+
+
+async def _turns() -> None:
+    """Lets the loop do what it has accepted or closed: a few callbacks, one after the other."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @web.middleware

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,6 +154,47 @@ def test_a_stopping_server_answers_what_is_in_flight(toys: Path, threads: Thread
     assert over_grpc.result()["y"].tolist() == [4]
     stopped.result()
     stubs.channel.close()
+
+
+def test_connections_made_while_it_stops_are_closed(toys: Path) -> None:
+    for _ in range(3):
+        server = Server(toys / "1").start()
+        made: list[socket.socket] = []
+
+        def connect(port: int = server.rest_port, made: list[socket.socket] = made) -> None:
+            with contextlib.suppress(OSError):
+                while len(made) < 500:
+                    made.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+
+        client = threading.Thread(target=connect)
+        client.start()
+        while len(made) < 20:
+            time.sleep(0.001)
+        server.stop()
+        client.join()
+        with warnings.catch_warnings(record=True) as left_open:
+            warnings.simplefilter("always")
+            del server
+            gc.collect()
+        assert not [str(warning.message) for warning in left_open]
+        for each in made:
+            each.close()
+
+
+def test_an_answer_is_sent_to_its_last_byte(toys: Path) -> None:
+    server = Server(toys / "1", options=Options(max_request_bytes=1 << 26)).start()
+    body = b'{"instances": [' + b"1," * 1_500_000 + b"1]}"
+    with socket.create_connection(("127.0.0.1", server.rest_port), timeout=60) as slow:
+        slow.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (PREDICT.encode(), len(body)) + body)
+        answer = slow.recv(1 << 10)  # it has been computed, and does not fit into the buffers between the two
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        time.sleep(0.2)
+        while some := slow.recv(1 << 20):
+            answer += some
+        stopping.join()
+    head, _, answered = answer.partition(b"\r\n\r\n")
+    assert f"content-length: {len(answered)}" in head.decode().lower()
 
 
 @pytest.mark.parametrize("port", ["rest_port", "grpc_port"])
