@@ -109,7 +109,9 @@ TABLES = (
         protocol=(
             "1,000,209 ratings, positive from 4; random 8:1:1 split by a hash of user, item and time. Features: user, item, age, gender, "
             "occupation, zip prefix, year of release, genres, the last 50 films rated strictly before, hour and weekday. "
-            "DeepFM's settings were tuned on the validation split; the other rows share its rate, batch and epochs."
+            "DeepFM's settings were tuned on the validation split; the other rows share its rate, batch and epochs, but lr has as many "
+            "epochs as it needs. The films of the history share the table of the film itself, and so their first-order weights: with them "
+            "shared too, scikit-learn's regression has an AUC of .7896 in place of the one below."
         ),
         inputs=("ml-1m/ml-1m.zip",),
         metrics=("auc", "gauc", "log_loss"),
