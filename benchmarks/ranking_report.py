@@ -49,8 +49,8 @@ def _introduction(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     machines = " or ".join(sorted({run["machine"] for run in runs if "machine" in run})) or "2 cores"
     when = f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}"
     return [
-        f"`make benchmark-ranking`, {when}, {', '.join(versions)}, {machines}. Mean and standard deviation over "
-        " seeds (of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
+        f"`make benchmark-ranking`, {when}, {', '.join(versions)}, {machines}. Mean and standard deviation over seeds "
+        "(of weights, dropout and the order of the rows). The best epoch is picked on the validation split, the test "
         "split scored once. Parameters: all that are trained, with a padding row a table, which BARS' counts leave out (but FinalMLP's). "
         "Seconds an epoch: the median of a run, of the seeds' runs the smallest, and the threads of this one; the machine did other work "
         "too, so that they compare roughly. Each row is repeated by `python -m trainer.task --recipe <recipe>:<row> --seed <seed> --input "
