@@ -40,8 +40,7 @@ def current(results: Results) -> dict[tuple[str, str, int], dict[str, Any]]:
     return {
         (recipe, row, seed): run
         for (recipe, row, seed), run in results.runs.items()
-        if run["settings"] is None
-        or ((recipe, row, seed) in wanted and results.has(recipe, (row, seed), settings(recipe, (row, seed))))
+        if run["settings"] is None or ((recipe, row, seed) in wanted and results.has(recipe, (row, seed), settings(recipe, (row, seed))))
     }
 
 
