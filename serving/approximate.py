@@ -98,6 +98,9 @@ class ApproximateIndex:
         seen = [[self._numbers[item] for item in history if item in self._numbers] for history in histories]
         wanted = min(self._k + max(map(len, seen), default=0), len(self._ids))
         _, numbers = self._index.search(self._placed(query, is_query=True), wanted)
+        if self._geometry == "inner":
+            # A query of zeros, such as of nobody's history, has the score 0 everywhere: of equals, the first items of the catalogue.
+            numbers[~query.any(axis=1)] = np.arange(wanted)
         found = self._vectors[numbers]
         if self._geometry == "inner":
             scores = np.einsum("bd,bnd->bn", query, found)

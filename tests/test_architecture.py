@@ -65,7 +65,7 @@ ALLOWED = {
     "trainer.matching.ranks": (),
     "trainer.matching.protocols": ("feature_specs",),
     "trainer.matching.negatives": ("trainer.data",),
-    "trainer.matching.scoring": ("trainer.data", "trainer.models.base"),
+    "trainer.matching.scoring": ("serving.retrieval", "trainer.data", "trainer.models.base"),
     "trainer.matching.evaluation": ("feature_specs", "trainer.data", "trainer.matching", "trainer.models.base"),
     "trainer": ("feature_specs", "preprocessing.artifacts", "serving", "trainer"),
 }

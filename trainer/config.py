@@ -94,7 +94,7 @@ class TrainingConfig(BaseModel):
         seed: Of the initial weights, dropout, negatives and the order of the examples.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: PositiveInt = 20
     max_steps: PositiveInt | None = None
@@ -117,7 +117,7 @@ class TrainingConfig(BaseModel):
     steps_per_call: PositiveInt = 10
     checkpoint_steps: PositiveInt = 1000
     shuffle_rows: PositiveInt = 1 << 18
-    positive_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    positive_weight: PositiveFloat = 1.0
     negative_sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     loss: Literal["bce", "bpr", "hinge", "sampled_softmax", "in_batch_softmax", "full_softmax"] | None = None
@@ -133,7 +133,9 @@ class TrainingConfig(BaseModel):
     @field_validator("protocols", "cutoffs", mode="before")
     @classmethod
     def _as_a_list(cls, given: Any) -> Any:  # noqa: ANN401 (what the user wrote)
-        return given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+        if isinstance(given, str):
+            return [part.strip() for part in given.split(",")]
+        return given if isinstance(given, list | tuple) else [given]
 
 
 class RunConfig(BaseModel):

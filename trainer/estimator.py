@@ -22,7 +22,7 @@ from trainer.input_fns import InputFnBatches
 from trainer.layers import Inputs
 from trainer.loop import Loop
 from trainer.matching.batches import InteractionBatches
-from trainer.matching.side import MatchingSide, check_length, first_of
+from trainer.matching.side import MatchingSide, check_history, check_length, first_of
 from trainer.metrics import sigmoid
 from trainer.models.registry import check_kind, make_model
 from trainer.precision import paying_precision, precision_policy
@@ -150,6 +150,7 @@ class Estimator:
         tf.config.experimental.enable_op_determinism()
         with precision_policy(paying_precision(self.config.training.mixed_precision)):
             model = make_model(config.model, inputs, config.hyper_parameters)
+            check_history(model, inputs)
             check_stored(model, config.export_dtype)
             self.loop = Loop(model, self.task, self.config.training, elements)
 

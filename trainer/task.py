@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     is_described = flags.summary or flags.plot_model
     if not is_described:
         recipe.check_start(flags.warm_start)
-    settings, export_dtype = _settings(flags, recipe.values), check_table_dtype(flags.export_dtype)
+    given, export_dtype = _given(flags), check_table_dtype(flags.export_dtype)
+    recipe = recipe.beside(given)
+    settings = recipe.values | given
     _training(settings)
     profile_steps = read_profile_steps(flags.profile_steps) if flags.profile_steps else None
     data_dir = Path(flags.data_dir) if flags.data_dir else default_data_dir(spec)
@@ -56,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     restart_with_huge_pages("trainer.task")
     started = time.perf_counter()
     config = _config(model, spec, data_dir, settings, flags.warm_start, export_dtype)
+    _say_what_is_idle(config, given)
     if recipe.values:
         values = ", ".join(f"{name}={value}" for name, value in recipe.values.items())
         print(f"Recipe {recipe.name}: {values} (flags win; --recipe none leaves it out).")
@@ -126,9 +129,9 @@ def _run_name(recipe: Recipe, model: str) -> str:
     return recipe.name.partition(":")[2] or model.split(".")[-1]
 
 
-def _settings(flags: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Returns what was asked for by recipe, --hparams and flags, the later winning; text values are not converted yet."""
-    settings = dict(recipe)
+def _given(flags: argparse.Namespace) -> dict[str, Any]:
+    """Returns what was asked for by --hparams and flags, the later winning; text values are not converted yet."""
+    settings: dict[str, Any] = {}
     for pair in flags.hparams:
         name, equals, value = pair.partition("=")
         if not equals:
@@ -205,6 +208,14 @@ def _config(
         export_dtype=export_dtype,
         training=training,
     )
+
+
+def _say_what_is_idle(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """Prints which settings do nothing for a model that is not trained by gradients: one command may go through all models."""
+    counting = {"protocols", "cutoffs", "refit", "seed"}
+    idle = [name for name in given if name in TrainingConfig.model_fields and name not in counting]
+    if idle and getattr(get_model(config.model), "closed_form", False):
+        print(f"{config.model} is not trained by gradients: {', '.join(idle)} {'do' if len(idle) > 1 else 'does'} nothing.")
 
 
 def _show_finished(config: RunConfig, run_dir: Path, given: Sequence[str] | None) -> None:

@@ -158,6 +158,7 @@ def test_several_protocols_have_their_metrics_by_name(data: DataDirectory, tmp_p
 def test_what_shorter_histories_cost_a_model_of_whole_ones(data: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     result = _run(data, tmp_path / "ease", "ease", "--hparams", "l2=1")
     served, out = result["served_history"], capsys.readouterr().out
+    assert "ease is not trained by gradients: epochs, batch_size do nothing.\n" in out
     assert (served["max_length"], served["metric"], served["before"]) == (6, "ndcg@10", result["metrics"]["test"]["ndcg@10"])
     assert f"served with the last 6 items: test ndcg@10 {served['before']:.5f} -> {served['after']:.5f} (" in out
     retrieve = tf.saved_model.load(str(tmp_path / "ease" / result["export"])).signatures["retrieve"]
@@ -249,6 +250,8 @@ def test_neumf_begins_with_other_runs(data: DataDirectory, tmp_path: Path, capsy
         ("bpr", ["shuffle_rows=9"], "shuffle_rows would do nothing: the task is matching, and it is of binary and regression."),
         ("ease", ["l2=1", "--export_dtype", "int8"], "EASE has no embedding tables that could be stored in int8."),
         ("sasrec", ["max_length=7"], "max_length should be 6 or less, as many items as 'history' of the spec 'strings' keeps of a history"),
+        ("bpr", ["negative_alpha=inf"], "Training setting 'negative_alpha': input should be a finite number. Received: 'inf'."),
+        ("bpr", ["initial_stddev=.inf"], "Hyper-parameter 'initial_stddev' should be of type float. Received: '.inf'."),
         ("bpr", ["cutoffs=0"], "Training setting 'cutoffs': input should be greater than 0"),
     ],
 )

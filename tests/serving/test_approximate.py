@@ -85,6 +85,21 @@ def test_all_cells_give_the_exact_lists(strings: DataDirectory, users: Path, tmp
     np.testing.assert_allclose(flat[0], flat[1], rtol=1e-5)
 
 
+def test_a_query_of_zeros_gets_the_first_items(strings: DataDirectory, users: Path, tmp_path: Path) -> None:
+    # All items score 0 there, and of equals the first of the catalogue, the most popular ones, are meant.
+    class Silent(RoundAbout):
+        def query(self, features: dict) -> tf.Tensor:
+            return super().query(features) * tf.cast(features["user"] % 2, tf.float32)[:, tf.newaxis]
+
+    version = export(Silent(strings), strings, tmp_path)
+    for index in ("exact", "approximate"):
+        recommend_file(version, users, tmp_path / f"{index}.jsonl", k=5, index=index)
+    exact, found = ([json.loads(line) for line in (tmp_path / f"{i}.jsonl").read_text().splitlines()] for i in ("exact", "approximate"))
+    silent = [row for row, one in enumerate(exact) if not any(one["scores"])]
+    assert len(silent) > 5
+    assert [found[row]["item_ids"] for row in silent] == [exact[row]["item_ids"] for row in silent]
+
+
 def test_what_has_no_index_is_told(strings: DataDirectory, users: Path, tmp_path: Path) -> None:
     version = export(TinyMatching(strings, "other"), strings, tmp_path)
     with pytest.raises(ColonnadeError, match="neither inner products nor distances, so there is no index of its items. Leave out --index"):

@@ -52,6 +52,15 @@ def test_a_recipe_is_found_by_what_was_given() -> None:
     assert load_recipe("frappe:autoint+", "autoint", "frappe") == plus
 
 
+def test_another_loss_than_the_recipes_brings_its_own_negatives() -> None:
+    own = load_recipe("movielens_1m_implicit:attrec", None, None)
+    assert (own.values["loss"], own.values["num_negatives"]) == ("sampled_softmax", 256)
+    assert own.beside({"embedding_dim": 8}) == own.beside({"loss": "sampled_softmax", "num_negatives": 9}) == own
+    rest = own.beside({"loss": "hinge"}).values
+    assert rest == {name: value for name, value in own.values.items() if name != "num_negatives"}
+    assert load_recipe("none", None, None).beside({"loss": "bce"}).values == {}
+
+
 def test_a_spec_of_ones_own_has_no_recipe_for_its_name(tmp_path: Path) -> None:
     built_in = get_dataset("movielens_100k")
     (tmp_path / "same.yaml").write_text(built_in.to_yaml(), encoding="utf-8")

@@ -69,6 +69,15 @@ def test_matching(model: str, given: dict[str, Any], training: dict[str, Any], m
         try_settings(_config(model, MATCHING, given, **training), MATCHING)
 
 
+@pytest.mark.parametrize("model", ["sasrec", "gru4rec", "caser", "attrec", "ease"])
+def test_a_spec_without_a_history(model: str) -> None:
+    spec = MATCHING.model_copy(update={"features": tuple(f for f in MATCHING.features if f != MATCHING.history)})
+    with pytest.raises(ColonnadeError) as error:
+        try_settings(_config(model, spec, {}), spec)
+    assert str(error.value).startswith("This model reads what a user did before, and the spec has no history of"), "and Keras adds nothing"
+    try_settings(_config("two_tower", spec, {}), spec)
+
+
 def test_large_tables_cost_nothing_and_their_files_are_not_read() -> None:
     try_settings(_config("wide_deep", LARGE, {}), LARGE)
     try_settings(_config("two_tower", MATCHING, {"max_length": 6}), MATCHING)

@@ -106,7 +106,7 @@ class ItemVectors(keras.layers.Layer):
 
     def history_ids(self, features: Mapping[str, Any]) -> tf.Tensor:
         """Returns the ids of each user's history, `[B, T]` int64."""
-        return dense_ids(features, _history_of(self._spec))
+        return dense_ids(features, history_of(self._spec))
 
 
 class UserVectors(keras.layers.Layer):
@@ -199,7 +199,7 @@ class ItemIds:
 
     def of_history(self, features: Mapping[str, Any]) -> tf.Tensor:
         """Returns the ids of each user's history, int64 `[B, T]`, 0 for padding."""
-        return dense_ids(features, _history_of(self._spec))
+        return dense_ids(features, history_of(self._spec))
 
 
 def unknown_users() -> str:
@@ -244,7 +244,7 @@ def _one(vectors: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(vectors, axis=1) if vectors.shape[1] != 1 else tf.squeeze(vectors, 1)
 
 
-def _history_of(spec: FeatureSpec) -> SequenceFeature:
+def history_of(spec: FeatureSpec) -> SequenceFeature:
     """Returns the history.
 
     Raises:

@@ -76,6 +76,7 @@ class Evaluator:
         candidates = self._scorer.candidates(self.catalogue.features, self.catalogue.num_items)
         metrics: dict[str, list[dict[str, NDArray]]] = {name: [] for name in split.protocols}
         lists: list[NDArray] = []
+        deepest = min(max(cutoffs), self.catalogue.num_items)
         for begin in range(0, rows.num_users, self.batch_size):
             end = min(begin + self.batch_size, rows.num_users)
             kept = begin + np.flatnonzero(split.targets.lengths[begin:end])
@@ -86,7 +87,7 @@ class Evaluator:
             targets = split.targets.take(kept)
             for name, protocol in split.protocols.items():
                 if protocol.kind == "full":
-                    found, recommended = self._full(queries, candidates, rows.seen.take(kept), targets.padded(-1), max(cutoffs))
+                    found, recommended = self._full(queries, candidates, rows.seen.take(kept), targets.padded(-1), deepest)
                     lists.append(recommended)
                 else:
                     found = self._listed(queries, candidates, targets.padded(-1), split.negatives(protocol, kept))
@@ -124,6 +125,15 @@ def evaluate(
     return Evaluator(model, catalogue).evaluate(rows, protocols, cutoffs, seed)
 
 
+def short_users(rows: EvaluationRows, protocol: str, num_items: int) -> int:
+    """Returns how many users with targets have fewer items to be drawn than a protocol draws."""
+    parsed = parse_protocol(protocol)
+    if parsed.kind != "sampled":
+        return 0
+    split = _Split(rows, num_items, {protocol: parsed}, seed=0)
+    return int(np.sum((split.num_free(parsed) < parsed.negatives) & (split.targets.lengths > 0)))
+
+
 class _Split:
     """Rows as sets: nobody's targets or candidates hold an item twice, and no target is a negative."""
 
@@ -149,6 +159,10 @@ class _Split:
         if protocol.kind == "file":
             return self._candidates.take(rows).padded(-1)
         return negatives.draw(self._excluded[protocol].take(rows), rows, self.num_items, protocol.negatives, self.seed)
+
+    def num_free(self, protocol: Protocol) -> NDArray[np.int64]:
+        """Returns how many items could be drawn for each user."""
+        return self.num_items - self._excluded[protocol].lengths
 
     def _listed_candidates(self, rows: EvaluationRows, targets: NDArray) -> Lists:
         if rows.candidates is None:

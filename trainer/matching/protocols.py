@@ -75,13 +75,14 @@ def check_cutoffs(cutoffs: Sequence[int]) -> None:
         raise ColonnadeError(f"Cutoffs are whole numbers from 1 on, at least one. Received {list(cutoffs)}; give for example (10,).")
 
 
-def protocol_text(protocol: str, split: str, num_items: int) -> str:
+def protocol_text(protocol: str, split: str, num_items: int, num_short: int = 0) -> str:
     """Returns what `protocol` is, for `result.json`.
 
     Args:
         protocol: Its name.
         split: Name of the rule that split the data, such as "leave_last_out".
         num_items: Items of the catalogue.
+        num_short: Users for whom fewer negatives could be drawn than the protocol says.
     """
     parsed = parse_protocol(protocol)
     corpus = f"{num_items:,} items"
@@ -91,5 +92,6 @@ def protocol_text(protocol: str, split: str, num_items: int) -> str:
         against = f"the candidates listed for each user in the data set's file, without the positives, of a corpus of {corpus}"
     else:
         which = "the user's targets left out, seen ones not" if parsed.may_be_seen else "seen ones and the user's targets left out"
-        against = f"{parsed.negatives:,} distinct negatives a user, drawn uniformly from {corpus}, {which}"
+        fewer = f" (fewer for {num_short:,} users, who have no more left)" if num_short else ""
+        against = f"{parsed.negatives:,} distinct negatives a user{fewer}, drawn uniformly from {corpus}, {which}"
     return f"{split} split; {against}; {_TIES}"

@@ -61,7 +61,7 @@ def user_metrics(ranks: NDArray[np.int64], num_targets: NDArray, cutoffs: Sequen
     for k in cutoffs:
         within = ranks <= k
         hits, best = within.sum(1), np.minimum(num_targets, k)
-        ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))
+        ideal = np.cumsum(1 / np.log2(np.arange(2, best.max() + 2)))
         of_first = np.where(within[:, 0], 1 / places[:, 0], 0.0)
         values = {
             "hit_rate": (hits > 0).astype(np.float64),

@@ -64,7 +64,8 @@ class ItemDistribution:
         if self.is_uniform:
             self.weights = np.ones(len(counts), np.int64)
         else:
-            powers = np.where(counts > 0, counts.astype(np.float64) ** alpha, 0.0)
+            # Of shares, as large numbers to a large power would be infinite.
+            powers = np.where(counts > 0, (counts / counts.max()) ** alpha, 0.0)
             rounded = np.rint(powers * (2.0**_WEIGHT_BITS / powers.sum())).astype(np.int64)
             self.weights = np.where(counts > 0, np.maximum(rounded, 1), 0)
         self.cumulative = np.cumsum(self.weights)

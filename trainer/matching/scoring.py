@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from serving.retrieval import geometry_of
 from trainer.data import Lists
 from trainer.models.base import MatchingModel
 
@@ -53,9 +54,15 @@ class Scorer:
         return self.model.query(features)
 
     def candidates(self, features: Mapping[str, NDArray], num_items: int) -> tf.Tensor:
-        """Returns what all items are scored by, `[C, Q]`; `features` are those of all items."""
+        """Returns what all items are scored by, `[C, Q]`; `features` are those of all items.
+
+        Products and distances are taken in float32, whatever the model computes in, as an export takes them: scores of half precision tie
+        by the dozen.
+        """
         starts = range(0, num_items, _ITEMS_AT_ONCE)
-        return tf.concat([self._candidates({name: v[at : at + _ITEMS_AT_ONCE] for name, v in features.items()}) for at in starts], 0)
+        vectors = tf.concat([self._candidates({name: v[at : at + _ITEMS_AT_ONCE] for name, v in features.items()}) for at in starts], 0)
+        is_half = vectors.dtype in (tf.float16, tf.bfloat16)
+        return tf.cast(vectors, tf.float32) if is_half and geometry_of(self.model, vectors) != "other" else vectors
 
     @tf.function(reduce_retracing=True)
     def _candidates(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -71,6 +78,7 @@ class Scorer:
             targets: Numbers of each user's targets, `[B, T]`, -1 at the end of shorter rows; T may be 0.
             k: How many of the other items are wanted; those beyond decide about ranks beyond k alone.
         """
+        queries = _alike(queries, candidates)
         pairs = max(1, self.block_floats // self._measure(queries, candidates))
         items = min(int(candidates.shape[0]), max(1, pairs // _LEAST_USERS))
         users = max(1, pairs // items)
@@ -113,6 +121,7 @@ class Scorer:
 
     def listed(self, queries: tf.Tensor, candidates: tf.Tensor, items: NDArray) -> NDArray[np.float32]:
         """Returns the scores of each user's own items, `[B, M]`; `items` are their numbers, of the same shape, anything where below 0."""
+        queries = _alike(queries, candidates)
         floats = max(int(candidates.shape[1]), self._measure(queries, candidates)) * items.shape[1]
         users = max(1, self.block_floats // max(floats, 1))
         blocks = [slice(begin, begin + users) for begin in range(0, len(items), users)]
@@ -134,6 +143,11 @@ class Scorer:
             largest = max(side * side * width if size is None else size for size in sizes)
             self._floats_a_pair[width] = math.ceil(largest / side**2)
         return self._floats_a_pair[width]
+
+
+def _alike(queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Returns the queries in float32 where the candidates are."""
+    return tf.cast(queries, tf.float32) if queries.dtype.is_floating and candidates.dtype == tf.float32 else queries
 
 
 def _without(scores: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:

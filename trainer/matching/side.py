@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from feature_specs.errors import ColonnadeError
@@ -15,10 +16,10 @@ from preprocessing.artifacts import DataDirectory
 from trainer.config import TrainingConfig
 from trainer.data import shape_of
 from trainer.layers import Inputs
-from trainer.layers.matching import WHOLE_HISTORY
+from trainer.layers.matching import WHOLE_HISTORY, history_of
 from trainer.matching.batches import InteractionBatches
 from trainer.matching.catalogue import Catalogue
-from trainer.matching.evaluation import EvaluationRows, Evaluator
+from trainer.matching.evaluation import EvaluationRows, Evaluator, short_users
 from trainer.matching.protocols import check_protocols, protocol_text
 from trainer.matching.rows import read_interactions, read_rows
 from trainer.matching.task import MatchingTask
@@ -128,7 +129,8 @@ class MatchingSide:
     def protocol_texts(self, split: str) -> dict[str, str]:
         """Returns what was done on a split that has been evaluated, by protocol."""
         rows = next(rows for (name, _), rows in self._rows.items() if name == split)
-        return {name: protocol_text(name, self.spec.split.type, self.catalogue.num_items) for name in self.protocols(rows)}
+        count = self.catalogue.num_items
+        return {name: protocol_text(name, self.spec.split.type, count, short_users(rows, name, count)) for name in self.protocols(rows)}
 
 
 def check_length(spec: FeatureSpec, max_length: int) -> None:
@@ -143,6 +145,12 @@ def check_length(spec: FeatureSpec, max_length: int) -> None:
             f"history: an export passes on no more. Received: {max_length}. Choose less (--hparams max_length={history.max_length}), or "
             f"give {history.name!r} a larger max_length in the spec."
         )
+
+
+def check_history(model: keras.Model, inputs: Any) -> None:  # noqa: ANN401 (`Inputs`, or what an estimator of columns has)
+    """Raises a ColonnadeError where a model reads a history that the spec has not: before Keras wraps it into its own words."""
+    if isinstance(model, MatchingModel) and model.max_length:
+        history_of(inputs.spec)
 
 
 def user_features(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:

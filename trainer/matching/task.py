@@ -42,8 +42,7 @@ class MatchingTask(Task):
 
     def loss_of(self, model: MatchingModel) -> LossKind:
         """Returns the loss that is asked for, or else that of the model's paper."""
-        # Of the class: Keras gives every instance a `loss` of its own, which is None.
-        return LOSSES[self.training.loss or type(model).loss]
+        return LOSSES[self.training.loss or model.loss]
 
     def sampling(self, model: MatchingModel) -> NegativeSampling:
         """Returns which negatives a model is trained with.
@@ -65,7 +64,8 @@ class MatchingTask(Task):
         if any(idle.values()):
             names = " and ".join(name for name, is_idle in idle.items() if is_idle)
             what = "the model is not trained by gradients" if model.closed_form else f"the loss is {kind.name}"
-            raise ColonnadeError(f"{names} would do nothing: {what}. Leave it out.")
+            hint = "" if model.closed_form else f" Or name a loss that it is for, such as loss={'hinge' if idle['margin'] else 'bce'}."
+            raise ColonnadeError(f"{names} would do nothing: {what}. Leave it out.{hint}")
         if kind.in_batch and (model.examples == "sequences" or model.num_targets > 1):
             raise ColonnadeError(
                 f"The loss {kind.name} takes one positive an example, and this model has several. Use loss=sampled_softmax."

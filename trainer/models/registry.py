@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from feature_specs.command import load_tensorflow
 from feature_specs.errors import ColonnadeError, did_you_mean
@@ -221,7 +221,7 @@ def convert(name: str, value: object, annotation: Any) -> Any:  # noqa: ANN401 (
         parsed = yaml.safe_load(value) if isinstance(value, str) else value
         if isinstance(value, str) and "tuple" in str(annotation) and not isinstance(parsed, list):
             parsed = [yaml.safe_load(part) for part in value.split(",")] if value.strip() else []
-        return TypeAdapter(annotation).validate_python(parsed)
+        return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False)).validate_python(parsed)
     except (ValidationError, yaml.YAMLError) as error:
         expected = getattr(annotation, "__name__", None) if isinstance(annotation, type) else str(annotation).replace("typing.", "")
         raise ColonnadeError(f"Hyper-parameter {name!r} should be of type {expected}. Received: {value!r}.") from error

@@ -54,6 +54,13 @@ class Recipe(BaseModel):
                 f"{flag}. Received: {' '.join(runs) or 'none'}."
             )
 
+    def beside(self, given: Mapping[str, Any]) -> Recipe:
+        """Returns what counts of it beside settings that the user gives: what it says of negatives is for no other loss than its own."""
+        if given.get("loss", self.values.get("loss")) == self.values.get("loss"):
+            return self
+        tuned = ("num_negatives", "negative_alpha", "exclude_seen_negatives", "margin")
+        return self.model_copy(update={"values": {name: value for name, value in self.values.items() if name not in tuned}})
+
 
 class _Row(BaseModel):
     """What a row says of itself; all else in it are values."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from evaluation_reference import Pairs, Vectors, catalogue_of, full_metrics, rows_of, table_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_specs import ColonnadeError
+from trainer.layers import negative_squared_distance
 from trainer.matching.evaluation import Evaluator, evaluate
+from trainer.models.base import inner_product
 
 ITEMS = 12
 NUMBERS = st.lists(st.integers(0, ITEMS - 1), max_size=5)
@@ -89,6 +92,34 @@ def test_scores_that_are_no_number_count_against_the_positive() -> None:
     metrics = evaluate(model, catalogue_of([1] * 4), rows, ("full",), (1, 2, 4))["full"]
     assert metrics["hit_rate@1"] == pytest.approx(1 / 3)
     assert metrics["mrr@4"] == pytest.approx((1 / 2 + 1 / 4 + 1) / 3)
+
+
+def test_a_cutoff_beyond_the_catalogue_costs_no_more_than_the_catalogue() -> None:
+    rows = rows_of([[0], []], [[1, 2], [5]])
+    metrics = evaluate(table_model(np.zeros((2, ITEMS))), catalogue_of([1] * ITEMS), rows, ("full", "sampled:5"), (3, 2**40))
+    for found in metrics.values():
+        assert (found[f"hit_rate@{2**40}"], found[f"recall@{2**40}"]) == (1, 1)
+        assert found[f"precision@{2**40}"] == 1.5 / 2**40
+    assert (metrics["full"]["coverage@3"], metrics["full"][f"coverage@{2**40}"]) == (1 / 3, 1)
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+@pytest.mark.parametrize("mode", ["inner", "distance"])
+def test_vectors_of_half_precision_are_compared_in_float32(half: str, mode: str) -> None:
+    # In half precision the products 1 + 1 / 2^12 and 1 tie, and so do distances of as much.
+    class Half(Vectors):
+        def query(self, features: dict, all_positions: bool = False) -> tf.Tensor:
+            return tf.cast(super().query(features, all_positions), half)
+
+        def candidates(self, features: dict) -> tf.Tensor:
+            return tf.cast(super().candidates(features), half)
+
+        def score(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+            return (inner_product if mode == "inner" else negative_squared_distance)(query, candidates)
+
+    model = Half(np.array([[1.0, 2.0**-6]]), np.array([[1.0, 2.0**-6], [1.0, 0.0], [1.0, 0.0]]))
+    metrics = evaluate(model, catalogue_of([1] * 3), rows_of([[]], [[0]]), ("full", "sampled:2"), (1,))
+    assert [found["hit_rate@1"] for found in metrics.values()] == [1, 1]
 
 
 def test_infinite_scores_are_scores() -> None:

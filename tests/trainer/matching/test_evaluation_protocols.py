@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_specs import ColonnadeError
-from trainer.matching.evaluation import evaluate
+from trainer.matching.evaluation import evaluate, short_users
 from trainer.matching.negatives import draw
 from trainer.matching.protocols import check_cutoffs, parse_protocol, protocol_text
 
@@ -122,3 +122,12 @@ def test_a_protocol_says_what_it_is() -> None:
     assert "1,000 distinct negatives a user" in protocol_text("sampled:1000", "temporal", 3706)
     assert "seen ones not" in protocol_text("sampled:100:any", "temporal", 3706)
     assert "listed" in protocol_text("file", "files", 3706)
+    text = protocol_text("sampled:100", "temporal", 8, num_short=3)
+    assert "100 distinct negatives a user (fewer for 3 users, who have no more left), drawn uniformly from 8 items" in text
+
+
+@pytest.mark.parametrize(("protocol", "short"), [("sampled:5", 0), ("sampled:6", 1), ("sampled:6:any", 0), ("sampled:8", 3), ("full", 0)])
+def test_users_with_too_few_items_to_be_drawn_are_counted(protocol: str, short: int) -> None:
+    # Of eight items they have 7, 7 and 5 left that are neither seen nor targets; the last has no target, and is not evaluated.
+    rows = rows_of([[], [], [0, 1], [0, 1, 2, 3, 4, 5]], [[1], [2], [3], []])
+    assert short_users(rows, protocol, 8) == short

@@ -1,4 +1,4 @@
-"""How many negatives there are where no number is asked for."""
+"""Losses and numbers of negatives where none are asked for, and what would do nothing beside them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from feature_specs import ColonnadeError
 from trainer.config import TrainingConfig
 from trainer.matching.task import MatchingTask
 from trainer.models.registry import make_model
@@ -28,3 +29,30 @@ def test_negatives_of_a_positive_and_of_a_batch(training: dict[str, Any], own: i
     model = make_model("caser", inputs(), {"embedding_dim": 4})
     sampling = MatchingTask(TrainingConfig.model_validate(training), catalogue()).sampling(model)
     assert (sampling.per_positive, sampling.shared) == (own, shared)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "training", "loss"),
+    [
+        ("bpr", {}, {}, "bpr"),
+        ("bpr", {"mode": "distance"}, {}, "hinge"),
+        ("bpr", {"mode": "distance"}, {"loss": "bpr"}, "bpr"),
+        ("attrec", {"mode": "inner"}, {}, "hinge"),
+    ],
+)
+def test_the_loss_is_that_of_the_paper_of_the_mode(model: str, given: dict[str, Any], training: dict[str, Any], loss: str) -> None:
+    task = MatchingTask(TrainingConfig.model_validate(training), catalogue())
+    assert task.loss_of(make_model(model, inputs(), {"embedding_dim": 4, **given})).name == loss
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"num_negatives": 2, "loss": "full_softmax"}, r"num_negatives would do nothing: the loss is full_softmax\. .* such as loss=bce\."),
+        ({"margin": 2.0}, r"margin would do nothing: the loss is bce\. Leave it out\. Or name a loss that it is for, such as loss=hinge\."),
+    ],
+)
+def test_a_loss_is_named_for_what_would_do_nothing(training: dict[str, Any], message: str) -> None:
+    model = make_model("caser", inputs(), {"embedding_dim": 4})
+    with pytest.raises(ColonnadeError, match=message):
+        MatchingTask(TrainingConfig.model_validate(training), catalogue()).sampling(model)

@@ -127,3 +127,9 @@ def test_which_candidates_a_user_has(users: list[list[int]], data: Any) -> None:
 def test_numbers_below_zero_are_refused() -> None:
     with pytest.raises(ValueError, match="should be 0 or more"):
         NegativeSampling(per_positive=-1)
+
+
+def test_a_large_power_of_large_counts_is_no_infinity() -> None:
+    distribution = ItemDistribution(np.array([1_000_000, 900_000, 3]), 150.0)
+    assert distribution.weights[0] > 1_000_000 * distribution.weights[1] > 0
+    np.testing.assert_allclose(distribution.log_q[:2], [0, 150 * np.log(0.9)], atol=1e-4)

@@ -110,22 +110,24 @@ def test_a_model_begins_with_the_weights_of_another_of_its_kind() -> None:
     np.testing.assert_array_equal(scores(ours), scores(theirs))
 
 
+NO_START = [[], ["gmf"], ["gmf", "gmf"], ["mlp_ncf", "mlp_ncf"], ["gmf", "mlp_ncf", "gmf"], ["bpr", "gmf"], ["bpr", "mlp_ncf"]]
+
+
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
-        ([], "NeuMF begins with the weights of one run. Received: 0"),
-        (["gmf", "mlp_ncf", "gmf"], "NeuMF begins with the weights of one run. Received: 3"),
+        *((runs, "NeuMF begins with a run of gmf and one of mlp_ncf, in any order, or with one of neumf") for runs in NO_START),
         (
-            ["gmf"],
-            r"do not fit this NeuMF: users/fields/tables_5/table is missing, here \[7, 5\]; .*/fields/tables_2/table is \[7, 2\], here",
+            ["mlp_ncf"],
+            r"do not fit this NeuMF: users/fields/tables_5/table is missing, here \[7, 5\]; .*/fields/tables_3/table is \[7, 3\], here",
         ),
-        (["gmf", "gmf"], "do not fit this NeuMF: .*tower/user/kernel is missing"),
         (["wide_gmf", "mlp_ncf"], r"users/fields/tables_5/table is \[7, 7\], here \[7, 5\].* Take a run of the same data"),
         (["gmf", "tall_mlp"], r"tower/others/dense_1/kernel is \[2, 1\], here missing"),
     ],
 )
 def test_runs_that_do_not_fit(runs: list[str], message: str) -> None:
     made_of = {
+        "bpr": lambda: made("bpr", embedding_dim=2),
         "gmf": lambda: made("gmf", embedding_dim=2),
         "wide_gmf": lambda: made("gmf", embedding_dim=4),
         "mlp_ncf": lambda: made("mlp_ncf", embedding_dim=3, hidden_units=(4, 2)),

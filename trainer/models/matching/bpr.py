@@ -26,7 +26,7 @@ class BPR(MatchingModel):
     Args:
         inputs: The shared input layers of the data set.
         embedding_dim: Width of the vectors.
-        mode: "inner", or "distance": -|u - v|^2, of vectors clipped to length 1 (train it with `loss=hinge`).
+        mode: "inner", or "distance": -|u - v|^2, of vectors clipped to length 1, with the hinge loss (equation 1 of the second paper).
         initial_stddev: Of the vectors' initial values.
     """
 
@@ -38,6 +38,8 @@ class BPR(MatchingModel):
         super().__init__()
         check_positive(initial_stddev=initial_stddev)
         self.mode = mode
+        if mode == "distance":
+            self.loss = "hinge"
         initializer = keras.initializers.RandomNormal(stddev=initial_stddev)
         self.users, self.items = inputs.users_and_items(embedding_dim, initializer)
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from feature_specs import ColonnadeError
 from trainer.layers import Inputs, OutputWeights, PairMLP, check_sizes
 from trainer.models.base import MatchingModel, inner_product
 from trainer.models.registry import register
@@ -26,8 +27,7 @@ class NeuMF(MatchingModel):
 
     Args:
         inputs: The shared input layers of the data set.
-        gmf_dim: Width of the vectors of GMF.
-        mlp_dim: Width of the vectors of the MLP.
+        gmf_dim, mlp_dim: Widths of the vectors of GMF and of the MLP.
         hidden_units: Widths of the MLP's hidden layers.
         dropout: Rate after each of them.
     """
@@ -63,17 +63,18 @@ class NeuMF(MatchingModel):
 
     def take_weights(self, runs: Sequence[Mapping[str, NDArray]]) -> list[str]:
         """Begins with a run of GMF and one of the MLP, half of the output's weights from each (equation 13), or with one of NeuMF."""
-        if len(runs) != 2:
+        have = ["tower/user/kernel" in run for run in runs]
+        if have == [True]:
             return super().take_weights(runs)
-        gmf, mlp = sorted(runs, key=lambda run: "tower/user/kernel" in run)
-        # Tables have their width in their names.
-        first, second = ({re.sub(r"_\d+/", "/", name): value for name, value in run.items()} for run in (gmf, mlp))
+        if sorted(have) != [False, True] or not all("projection/bias" in run for run in runs):
+            raise ColonnadeError("NeuMF begins with a run of gmf and one of mlp_ncf, in any order, or with one of neumf. Name such runs.")
+        gmf, mlp = runs[have.index(False)], runs[have.index(True)]
+        first, second = ({re.sub(r"_\d+/", "/", name): v for name, v in run.items()} for run in (gmf, mlp))  # tables are called by width
         found = {name: value for name, value in mlp.items() if name.startswith("tower/")}
+        found["projection/bias"] = 0.5 * (gmf["projection/bias"] + mlp["projection/bias"])
         for path in (variable.path for variable in self.trainable_variables):
             name = re.sub(r"_\d+/", "/", path)
-            if name == "projection/bias":
-                found[path] = 0.5 * (first[name] + second[name])
-            elif name in first and name in second and first[name].ndim == 2:
+            if name in first and name in second and first[name].ndim == 2:
                 axis, weight = (0, 0.5) if name == "projection/kernel" else (1, 1.0)
                 found[path] = weight * np.concatenate([first[name], second[name]], axis)
         return super().take_weights([found])
