@@ -81,8 +81,8 @@ TABLES = (
             "the paper. `gmf` departs from the paper: its loss is the softmax over 256 drawn films, and its vectors are penalised (on "
             "validation, seed 0: BCE with the paper's four negatives HR@10 .7114, NDCG@10 .4270, with sixteen and penalised .7278 / .4424, "
             "softmax .7253 / .4435; the two with BCE had .7015 / .4189 and, over two seeds, .7018 / .4277 on test). `mlp_ncf` and `neumf` "
-            "are the paper's but for eight negatives, dropout and a penalty; `neumf_pretrained` goes on by the softmax over 32 drawn films, "
-            "the loss that its half of GMF comes with."
+            "are the paper's but for eight negatives, dropout and a penalty; `neumf_pretrained` goes on by the softmax over 32 drawn "
+            "films, the loss that its half of GMF comes with."
         ),
         published={
             "popularity": (0.4538, 0.2545),
@@ -111,7 +111,8 @@ TABLES = (
             ),
             "neumf_pretrained": (
                 "with seed 0, on validation, where the row has HR@10 .7373, NDCG@10 .4534: the paper's BCE and SGD, at 3e-5 with four "
-                "negatives .7318 / .4497, at .001 with eight, dropout and a penalty .7298 / .4458; the softmax by Adam at 5e-5 .7359 / .4524"
+                "negatives .7318 / .4497, at .001 with eight, dropout and a penalty .7298 / .4458; the softmax by Adam at 5e-5 "
+                ".7359 / .4524"
             ),
         },
     ),
