@@ -212,7 +212,7 @@ def _config(
 
 def _say_what_is_idle(config: RunConfig, given: Mapping[str, Any]) -> None:
     """Prints which settings do nothing for a model that is not trained by gradients: one command may go through all models."""
-    counting = {"protocols", "cutoffs", "refit", "seed"}
+    counting = {"protocols", "cutoffs", "refit", "seed", "mixed_precision"}
     idle = [name for name in given if name in TrainingConfig.model_fields and name not in counting]
     if idle and getattr(get_model(config.model), "closed_form", False):
         print(f"{config.model} is not trained by gradients: {', '.join(idle)} {'do' if len(idle) > 1 else 'does'} nothing.")

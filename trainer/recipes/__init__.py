@@ -55,7 +55,7 @@ class Recipe(BaseModel):
             )
 
     def beside(self, given: Mapping[str, Any]) -> Recipe:
-        """Returns what counts of it beside settings that the user gives: what it says of negatives is for no other loss than its own."""
+        """Returns what counts of it beside settings that the user gives: what it says of negatives is for no loss but what it names."""
         if given.get("loss", self.values.get("loss")) == self.values.get("loss"):
             return self
         tuned = ("num_negatives", "negative_alpha", "exclude_seen_negatives", "margin")
